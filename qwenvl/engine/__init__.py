@@ -1,0 +1,29 @@
+"""The engine behind the API: its protocol here, its implementation on vLLM in ``engine.vllm_engine``."""
+
+from qwenvl.engine.protocol import (
+    Delta,
+    Engine,
+    FinishReason,
+    GenerationRequest,
+    ModelInfo,
+    PositionLogprobs,
+    SamplingDefaults,
+    SamplingOptions,
+    Step,
+    TokenLogprob,
+    Usage,
+)
+
+__all__ = [
+    "Delta",
+    "Engine",
+    "FinishReason",
+    "GenerationRequest",
+    "ModelInfo",
+    "PositionLogprobs",
+    "SamplingDefaults",
+    "SamplingOptions",
+    "Step",
+    "TokenLogprob",
+    "Usage",
+]

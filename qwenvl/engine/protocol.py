@@ -1,0 +1,206 @@
+"""What the API knows of an engine: a protocol and the messages that cross it.
+
+Nothing here imports torch or vLLM, so the API and its tests run without either. ``engine.vllm_engine`` implements the
+protocol on vLLM; ``tests/fake_engine.py`` implements it with a few lines of arithmetic.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import PIL.Image
+
+from qwenvl.chat import PromptFormat, Vocabulary
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingDefaults:
+    """What a request gets where it names nothing: from ``generation_config.json``, else OpenAI's defaults."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """How to sample one request's answers. Ranges are checked by whoever builds it, not here.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_k: 0 keeps every token.
+        max_tokens: answer length in tokens, for each of the ``n`` answers.
+        stop: the answer ends before the first of these strings.
+        logprobs: how many alternatives to report for each answer token besides the chosen one; None reports nothing.
+        ignore_eos: run to ``max_tokens`` whatever the model says.
+    """
+
+    temperature: float
+    top_p: float
+    top_k: int
+    max_tokens: int
+    n: int = 1
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logprobs: int | None = None
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """A prompt and how to answer it.
+
+    Attributes:
+        request_id: unique among the requests in flight; the handle for :meth:`Engine.abort`.
+        token_ids: the prompt, each image a pair ``<img> </img>`` (see :class:`qwenvl.chat.Rendered`).
+        images: in the order of their pairs. Any mode and size: the engine converts and resizes.
+    """
+
+    request_id: str
+    token_ids: tuple[int, ...]
+    images: tuple[PIL.Image.Image, ...]
+    sampling: SamplingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token and its log probability (natural logarithm) under the model."""
+
+    token_id: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class PositionLogprobs:
+    """The chosen token at one position of the answer, and the likeliest ones, best first."""
+
+    chosen: TokenLogprob
+    top: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one of the answers gained since the last delta. The last delta of each answer has a ``finish_reason``.
+
+    Attributes:
+        index: which of the ``n`` answers.
+        text: never ends in the middle of a character or inside a possible stop string.
+        token_ids: what was generated; ``text`` may lag behind it. Holds the stop token that ended the answer.
+        logprobs: one entry a token of ``token_ids``, where asked for.
+        stop_reason: the stop string that ended the answer, or the id of a stop token other than end-of-text.
+    """
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[PositionLogprobs, ...] | None = None
+    finish_reason: FinishReason | None = None
+    stop_reason: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request. Image positions count as prompt tokens, as in the original's context length."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One message of a generation: what is new, and the usage so far."""
+
+    deltas: Sequence[Delta]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What the engine serves.
+
+    Attributes:
+        names: the first is the model's own, the rest aliases.
+        max_model_len: context in tokens, prompt and answer together.
+        tokens_per_image: positions one image takes between its two tags; 0 where the model sees no images.
+        max_images: most images in one prompt.
+        max_logprobs: most alternatives reported for each token.
+        prompt_format: ``chat_format`` of the checkpoint's ``generation_config.json``.
+        versions: versions of the parts below, for ``/version``.
+    """
+
+    names: tuple[str, ...]
+    vocabulary: Vocabulary
+    vocab_size: int
+    max_model_len: int
+    tokens_per_image: int
+    max_images: int
+    max_logprobs: int
+    defaults: SamplingDefaults
+    prompt_format: PromptFormat = PromptFormat.CHATML
+    created: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """An engine that answers token prompts with images.
+
+    Life: :meth:`start`, any number of concurrent :meth:`generate`, then :meth:`stop`. ``info`` is there after start.
+    """
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is served."""
+
+    @property
+    def is_alive(self) -> bool:
+        """True between a start that succeeded and a stop or the engine's death."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests accepted and not finished, aborted ones not counted."""
+
+    async def start(self) -> None:
+        """Load the model and answer one request to warm up.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be loaded.
+            EngineError: the engine did not come up for another reason.
+        """
+
+    def generate(self, request: GenerationRequest) -> AsyncIterator[Step]:
+        """Answer one request.
+
+        Closing the iterator (``aclose``, or cancelling the task that reads it) aborts the request and frees what it
+        held. Deltas of the ``n`` answers come interleaved.
+
+        Raises:
+            UserError: the engine refuses this request and would take another.
+            EngineDeadError: the engine died; every request in flight gets this.
+        """
+
+    async def abort(self, request_id: str) -> None:
+        """End a request; its ``generate`` iterator stops. Unknown ids are ignored."""
+
+    async def running(self) -> int:
+        """Requests the engine core itself holds, waiting or running: asked of the core, not counted here."""
+
+    async def drain(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for the requests in flight to end; False where some are left."""
+
+    async def stop(self) -> None:
+        """End the engine; requests in flight end with :class:`EngineDeadError`. Safe to call twice."""
+
+    async def wait_dead(self) -> None:
+        """Return when the engine has died by itself; never returns after an orderly :meth:`stop`."""

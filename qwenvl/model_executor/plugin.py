@@ -1,0 +1,25 @@
+"""The vLLM plugin's entry point. vLLM calls it in each of its processes, more than once, before anything is loaded."""
+
+_PLUGIN = "qwenvl.model_executor.vllm_plugin"
+
+
+def register() -> None:
+    """Teach transformers and vLLM about Qwen-VL. Idempotent; the models themselves are imported when first used."""
+    from transformers import AutoConfig, AutoTokenizer
+    from vllm import ModelRegistry
+
+    from qwenvl.model_executor.config import TEXT_ARCHITECTURE, VISION_ARCHITECTURE, QWenConfig
+    from qwenvl.model_executor.tokenizer import QWenTokenizer
+    from qwenvl.model_executor.vllm_plugin import compat
+
+    AutoConfig.register(QWenConfig.model_type, QWenConfig, exist_ok=True)
+    AutoTokenizer.register(QWenConfig, slow_tokenizer_class=QWenTokenizer, exist_ok=True)
+    models = {
+        TEXT_ARCHITECTURE: f"{_PLUGIN}.language_model:QWenLMHeadModel",
+        VISION_ARCHITECTURE: f"{_PLUGIN}.vision_language_model:QwenVLForConditionalGeneration",
+    }
+    registered = ModelRegistry.get_supported_archs()
+    for architecture, path in models.items():
+        if architecture not in registered:
+            ModelRegistry.register_model(architecture, path)
+    compat.apply()

@@ -1,0 +1,237 @@
+"""The transformers face of the vocabulary, for libraries that expect a tokenizer object.
+
+It keeps the original's class name, since ``AutoTokenizer`` finds a registered tokenizer by it. Encoding and decoding
+stay with tiktoken; nothing goes through the base class's token-by-token Python.
+
+Text given to ``encode`` or ``__call__`` is a prompt the caller wrote out in full, so every special token in it is
+parsed, as in the original. Text of users belongs in :meth:`QWenTokenizer.apply_chat_template`, which builds token ids
+message by message and lets no control token through, or in ``encode(text, split_special_tokens=True)``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import BatchEncoding, PreTrainedTokenizer
+
+from qwenvl.chat import VOCABULARY_FILE, Image, Message, Part, Role, Text, Vocabulary, render_chatml
+from qwenvl.chat.vocabulary import CONTROL_TOKENS, END_OF_TEXT
+from qwenvl.errors import CheckpointError, UserError
+
+CHAT_TEMPLATE = """\
+{%- if messages[0]['role'] != 'system' -%}
+    {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
+{%- endif -%}
+{%- for message in messages -%}
+    {{- '<|im_start|>' + message['role'] + '\\n' -}}
+    {%- if message['content'] is string -%}
+        {{- message['content'] -}}
+    {%- else -%}
+        {%- set pictures = namespace(count=0) -%}
+        {%- for part in message['content'] -%}
+            {%- if part['type'] == 'text' -%}
+                {{- part['text'] -}}
+            {%- else -%}
+                {%- set pictures.count = pictures.count + 1 -%}
+                {{- 'Picture ' ~ pictures.count ~ ':<img></img>\\n' -}}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{- '<|im_end|>' -}}
+    {%- if not loop.last or add_generation_prompt -%}{{- '\\n' -}}{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
+"""
+"""ChatML as text, to look at and to tell libraries the content format. Token ids never come from it."""
+
+
+def _byte_alphabet() -> dict[int, str]:
+    """A printable character for each byte: itself where it prints, else one from U+0100 up, as GPT-2 has it."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(0x100 + i) for i, byte in enumerate(others)}
+
+
+_CHAR_OF_BYTE = _byte_alphabet()
+_BYTE_OF_CHAR = {char: byte for byte, char in _CHAR_OF_BYTE.items()}
+
+
+class QWenTokenizer(PreTrainedTokenizer):
+    """Tokenizer of first-generation Qwen checkpoints, backed by tiktoken.
+
+    Grounding tags are ordinary tokens here: ``skip_special_tokens=True`` leaves boxes in the text and drops the rest.
+
+    Args:
+        vocab_file: path of ``qwen.tiktoken``.
+
+    Raises:
+        CheckpointError: there is no vocabulary, or it is malformed.
+    """
+
+    vocab_files_names = {"vocab_file": VOCABULARY_FILE}  # noqa: RUF012 (the base class's own form)
+    model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012
+
+    def __init__(self, vocab_file: str | None = None, **kwargs: Any) -> None:
+        if vocab_file is None:
+            raise CheckpointError(f"the checkpoint holds no vocabulary: {VOCABULARY_FILE} is missing")
+        self.vocabulary = Vocabulary.from_file(vocab_file)
+        self._vocab: dict[str, int] = {}
+        kwargs.setdefault("eos_token", END_OF_TEXT)
+        kwargs.setdefault("pad_token", END_OF_TEXT)
+        kwargs.setdefault("extra_special_tokens", list(CONTROL_TOKENS))
+        super().__init__(**kwargs)
+        if self.chat_template is None:
+            self.chat_template = CHAT_TEMPLATE
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens the vocabulary holds, special ones included; the model's embedding is padded past it."""
+        return self.vocabulary.size
+
+    def __len__(self) -> int:
+        return self.vocabulary.size
+
+    def get_vocab(self) -> dict[str, int]:
+        """Token to id; bytes are written in GPT-2's printable alphabet."""
+        if not self._vocab:
+            self._vocab = {self._show(token, i): i for token, i in self.vocabulary.tokens()}
+        return self._vocab
+
+    def get_added_vocab(self) -> dict[str, int]:
+        """Nothing: special tokens belong to the vocabulary. (vLLM would put spaces around added tokens.)"""
+        return {}
+
+    def _add_tokens(self, new_tokens: Sequence[Any], special_tokens: bool = False) -> int:
+        if unknown := [str(token) for token in new_tokens if str(token) not in self.vocabulary.special_ids]:
+            raise ValueError(
+                f"this vocabulary is fixed: cannot add {unknown[0]!r}; <|extra_0|> to <|extra_204|> are free"
+            )
+        return 0
+
+    def _encode_plus(self, text: Any, text_pair: Any = None, **kwargs: Any) -> BatchEncoding:
+        split = kwargs.pop("split_special_tokens", self.split_special_tokens)
+        return super()._encode_plus(self._to_ids(text, split), text_pair=self._to_ids(text_pair, split), **kwargs)
+
+    def _to_ids(self, text: Any, split_special_tokens: bool) -> Any:
+        if isinstance(text, str):
+            # The base class takes an empty list for a mistake, and an empty string for no tokens.
+            return self._encode_text(text, split_special_tokens) or ""
+        if isinstance(text, list | tuple) and text and isinstance(text[0], str | list | tuple):
+            return [self._to_ids(item, split_special_tokens) for item in text]
+        return text
+
+    def _encode_text(self, text: str, split_special_tokens: bool) -> list[int]:
+        if split_special_tokens:
+            return self.vocabulary.encode_ordinary(text)
+        return self.vocabulary.encode_prompt(text)
+
+    def tokenize(self, text: str, **kwargs: Any) -> list[str]:
+        """Tokens of ``text`` as :meth:`get_vocab` spells them."""
+        split = kwargs.get("split_special_tokens", self.split_special_tokens)
+        return [self._convert_id_to_token(i) for i in self._encode_text(text, split)]
+
+    def convert_ids_to_tokens(self, ids: int | Sequence[int], skip_special_tokens: bool = False) -> Any:
+        """Spelling of each id, as :meth:`get_vocab` has it; ids of the padded vocabulary are empty."""
+        if isinstance(ids, int):
+            return self._convert_id_to_token(ids)
+        skipped: frozenset[int] = self.vocabulary.control_ids if skip_special_tokens else frozenset()
+        return [self._convert_id_to_token(int(i)) for i in ids if int(i) not in skipped]
+
+    def _convert_id_to_token(self, index: int) -> str:
+        return self._show(self.vocabulary.token_bytes(index), index)
+
+    def _show(self, token: bytes, index: int) -> str:
+        if index >= self.vocabulary.n_ranks:
+            return token.decode()
+        return "".join(map(_CHAR_OF_BYTE.__getitem__, token))
+
+    def _convert_token_to_id(self, token: str) -> int | None:
+        return self.get_vocab().get(token)
+
+    def convert_tokens_to_string(self, tokens: Iterable[str]) -> str:
+        """Text of tokens as :meth:`get_vocab` spells them; broken UTF-8 becomes U+FFFD."""
+        return b"".join(map(self._token_to_bytes, tokens)).decode("utf-8", errors="replace")
+
+    def _token_to_bytes(self, token: str) -> bytes:
+        if token in self.vocabulary.special_ids:
+            return token.encode()
+        return bytes(_BYTE_OF_CHAR[char] for char in token)
+
+    def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> Any:
+        """Text of ids, a list of texts for a batch."""
+        if isinstance(token_ids, list) and token_ids and isinstance(token_ids[0], int):
+            # The base class first looks at each id for tensors: three times as long as decoding.
+            return self.vocabulary.decode(token_ids, skip_control=skip_special_tokens)
+        return super().decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
+
+    def _decode(self, token_ids: int | Sequence[int], skip_special_tokens: bool = False, **kwargs: Any) -> str:
+        ids = [token_ids] if isinstance(token_ids, int) else token_ids
+        return self.vocabulary.decode(ids, skip_control=skip_special_tokens)
+
+    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
+        """Write ``qwen.tiktoken``."""
+        path = Path(save_directory) / VOCABULARY_FILE
+        self.vocabulary.save(path)
+        return (str(path),)
+
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+        """Render a conversation.
+
+        With the built-in template and ``tokenize=True`` the ids come from :mod:`qwenvl.chat`: what messages say is
+        data, and no control token in it is parsed. Text output, tools and templates of one's own go through Jinja as
+        usual, and then text that looks like a control token is one.
+
+        Args:
+            conversation: messages as dicts; contents are strings or lists of ``{"type": "text", "text": ..}`` and
+                ``{"type": "image"}`` parts.
+            *args: as in transformers.
+            **kwargs: as in transformers.
+        """
+        custom = kwargs.get("chat_template") or self.chat_template
+        if args or custom != CHAT_TEMPLATE or kwargs.get("tools") or not kwargs.get("tokenize", True):
+            return super().apply_chat_template(conversation, *args, **kwargs)
+
+        batched = bool(conversation) and not isinstance(conversation[0], Mapping)
+        rendered = [
+            self._render(
+                messages, kwargs.get("add_generation_prompt", False), kwargs.get("continue_final_message", False)
+            )
+            for messages in (conversation if batched else [conversation])
+        ]
+        encoded = self(
+            rendered if batched else rendered[0],
+            add_special_tokens=False,
+            **{key: kwargs[key] for key in ("padding", "truncation", "max_length", "return_tensors") if key in kwargs},
+            **(kwargs.get("tokenizer_kwargs") or {}),
+        )
+        return encoded if kwargs.get("return_dict", True) else encoded["input_ids"]
+
+    def _render(self, messages: Sequence[Mapping[str, Any]], open_turn: bool, continue_last: Any) -> list[int]:
+        conversation = [_to_message(message, i) for i, message in enumerate(messages)]
+        if not conversation:
+            raise UserError("messages is empty: at least one message is needed", param="messages")
+        token_ids = list(render_chatml(conversation, self.vocabulary, add_generation_prompt=open_turn).token_ids)
+        if continue_last:
+            if open_turn:
+                raise ValueError("continue_final_message and add_generation_prompt exclude each other")
+            token_ids.pop()
+        return token_ids
+
+
+def _to_message(message: Mapping[str, Any], index: int) -> Message[None]:
+    role = message.get("role")
+    if role not in tuple(Role):
+        raise UserError(
+            f"messages[{index}].role is {role!r}: it must be one of {', '.join(Role)}", param=f"messages[{index}].role"
+        )
+    content = message.get("content") or ""
+    parts = [content] if isinstance(content, str) else [_to_part(part) for part in content]
+    return Message.of(Role(role), *parts)
+
+
+def _to_part(part: Any) -> Part[None]:
+    if isinstance(part, str):
+        return Text(part)
+    if "text" in part and part.get("type", "text") == "text":
+        return Text(part["text"])
+    return Image(None)
