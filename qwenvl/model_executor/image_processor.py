@@ -13,18 +13,25 @@ PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
+def fit_image(image: PIL.Image.Image, image_size: int) -> PIL.Image.Image:
+    """The picture as the model sees it: RGB, ``image_size`` square. Fitting it again changes nothing.
+
+    Transparency is dropped and EXIF orientation ignored, as in the original.
+    """
+    return image.convert("RGB").resize((image_size, image_size), PIL.Image.Resampling.BICUBIC)
+
+
 def resize_image(image: PIL.Image.Image, image_size: int) -> Tensor:
     """Pixels of one picture.
 
     Args:
-        image: any mode and size. Transparency is dropped and EXIF orientation ignored, as in the original.
+        image: any mode and size.
         image_size: side of the square in pixels, ``visual.image_size``.
 
     Returns:
         uint8, shape (3, image_size, image_size).
     """
-    resized = image.convert("RGB").resize((image_size, image_size), PIL.Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(fit_image(image, image_size))).permute(2, 0, 1).contiguous()
 
 
 def normalize(pixels_BCHW: Tensor) -> Tensor:

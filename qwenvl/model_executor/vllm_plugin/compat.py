@@ -8,18 +8,62 @@ from typing import Any
 
 from vllm.exceptions import VLLMValidationError
 from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdateConfig
+from vllm.renderers.registry import RENDERER_REGISTRY
+from vllm.tokenizers.registry import TokenizerRegistry
+from vllm.v1.engine.core import EngineCore
 from vllm.v1.engine.input_processor import InputProcessor
 
 from qwenvl.model_executor.config import TEXT_ARCHITECTURE, VISION_ARCHITECTURE, QWenConfig
 from qwenvl.model_executor.rotary import prompt_bucket
+from qwenvl.model_executor.tokenizer import QWenTokenizer
+
+
+TOKENIZER_MODE = "qwen"
+"""The usual transformers tokenizer, with a renderer of our own: vLLM chooses both by this one name."""
+
+
+class QWenModelConfig(VerifyAndUpdateConfig):
+    """Chooses our tokenizer mode where the user left it to vLLM; vLLM does so itself for models of its own."""
+
+    @staticmethod
+    def verify_and_update_model_config(model_config: Any) -> None:
+        """Called while vLLM builds its model configuration, before any tokenizer is loaded."""
+        if model_config.tokenizer_mode in ("auto", "hf"):
+            model_config.tokenizer_mode = TOKENIZER_MODE
 
 
 def apply() -> None:
     """Install the patches, once."""
+    if hasattr(EngineCore, "count_unfinished_requests"):
+        return
+    TokenizerRegistry.register(TOKENIZER_MODE, "vllm.tokenizers.hf", "CachedHfTokenizer")
+    RENDERER_REGISTRY.register(TOKENIZER_MODE, "qwenvl.model_executor.vllm_plugin.renderer", "QWenRenderer")
     for architecture in (TEXT_ARCHITECTURE, VISION_ARCHITECTURE):
-        MODELS_CONFIG_MAP.setdefault(architecture, QWenEngineConfig)
-    if not hasattr(InputProcessor.process_inputs, "_salts_by_bucket"):
-        InputProcessor.process_inputs = _salt_by_bucket(InputProcessor.process_inputs)
+        MODELS_CONFIG_MAP[architecture] = QWenModelConfig
+    EngineCore.count_unfinished_requests = _count_unfinished_requests
+    InputProcessor.__init__ = _stop_at_turn_ends(InputProcessor.__init__)
+    InputProcessor.process_inputs = _salt_by_bucket(InputProcessor.process_inputs)
+
+
+def _count_unfinished_requests(self: EngineCore) -> int:
+    """Requests the core holds, for its clients to ask after: vLLM's own counts come with outputs only."""
+    count: int = self.scheduler.get_num_unfinished_requests()
+    return count
+
+
+def _stop_at_turn_ends(init: Any) -> Any:
+    """End answers at ``<|im_end|>`` and ``<|im_start|>``: released generation configs name ``<|endoftext|>`` alone."""
+
+    @functools.wraps(init)
+    def wrapper(self: InputProcessor, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if isinstance(self.tokenizer, QWenTokenizer):
+            fields = self.generation_config_fields
+            named = fields.get("eos_token_id") or []
+            stop_ids = {*([named] if isinstance(named, int) else named), *self.tokenizer.vocabulary.stop_ids}
+            self.generation_config_fields = {**fields, "eos_token_id": sorted(stop_ids)}
+
+    return wrapper
 
 
 def _salt_by_bucket(process_inputs: Any) -> Any:
@@ -45,13 +89,4 @@ def _salt_by_bucket(process_inputs: Any) -> Any:
                 request.cache_salt = f"{request.cache_salt or ''}|dynamic-ntk-{bucket}"
         return request
 
-    wrapper._salts_by_bucket = True  # type: ignore[attr-defined]
     return wrapper
-
-
-class QWenEngineConfig(VerifyAndUpdateConfig):
-    """Adjustments vLLM lets a model make to its configuration, by architecture."""
-
-    @staticmethod
-    def verify_and_update_model_config(model_config: Any) -> None:
-        """Nothing to adjust on the model's side yet."""

@@ -1,6 +1,7 @@
 """Images into vLLM: pixels, placeholders and the checks that keep the two in step."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,18 @@ import torch
 from transformers import BatchFeature
 from vllm.config.multimodal import BaseDummyOptions
 from vllm.exceptions import VLLMValidationError
+from vllm.inputs import MultiModalInput
 from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
 from vllm.multimodal.parse import ImageProcessorItems, ModalityDataItems, MultiModalDataItems, MultiModalDataParser
 from vllm.multimodal.processing import (
     BaseDummyInputsBuilder,
     BaseMultiModalProcessor,
     BaseProcessingInfo,
+    ProcessorInputs,
     PromptReplacement,
     PromptUpdate,
     PromptUpdateDetails,
+    TimingContext,
 )
 
 from qwenvl.chat import Vocabulary
@@ -129,18 +133,23 @@ class QwenVLMultiModalProcessor(BaseMultiModalProcessor[QwenVLProcessingInfo]):
         details = PromptUpdateDetails.select_token_id(filled, embed_token_id=vocabulary.image_pad)
         return [PromptReplacement(modality="image", target=tags, replacement=details)]
 
-    def _apply_prompt_updates(self, token_ids: list[int], mm_prompt_updates: Any) -> Any:
-        # vLLM's fallback for placeholders it does not find is to decode the prompt, edit the text and encode it again:
-        # that would turn a user's words into control tokens. A prompt that does not match its images is refused.
-        vocabulary = self.info.vocabulary
-        images = len(mm_prompt_updates.get("image", ()))
-        pairs = sum(
-            pair == (vocabulary.image_start, vocabulary.image_end)
-            for pair in zip(token_ids, token_ids[1:], strict=False)
+    def apply(self, inputs: ProcessorInputs, timing_ctx: TimingContext) -> MultiModalInput:
+        """Process one prompt with its images.
+
+        A prompt that does not match its images is refused before anything is done. Later would be too late: vLLM's
+        fallback for placeholders it does not find decodes the prompt, edits the text and encodes it again, which would
+        turn a user's words into control tokens; and its image cache would hold images the engine never saw.
+        """
+        start, pad, end = (
+            self.info.vocabulary.image_start,
+            self.info.vocabulary.image_pad,
+            self.info.vocabulary.image_end,
         )
-        if pairs != images or vocabulary.image_pad in token_ids:
+        images = inputs.mm_data_items.get_all_counts().get("image", 0)
+        pairs = sum(pair == (start, end) for pair in pairwise(inputs.prompt))
+        if pairs != images or pad in inputs.prompt:
             raise VLLMValidationError(
                 f"the prompt has {pairs} <img></img> pairs for {images} images: each image needs one, left empty",
                 parameter="multi_modal_data",
             )
-        return super()._apply_prompt_updates(token_ids, mm_prompt_updates)
+        return super().apply(inputs, timing_ctx)

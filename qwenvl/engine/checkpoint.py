@@ -1,0 +1,91 @@
+"""A look at a local checkpoint before the engine loads it: seconds instead of a stack trace from another process."""
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from qwenvl.chat import VOCABULARY_FILE, Vocabulary
+from qwenvl.errors import CheckpointError
+from qwenvl.model_executor.config import QWenConfig
+from qwenvl.model_executor.weights import IGNORED, Shapes, checkpoint_shapes
+
+ORIGINAL_FORMATS = ("auto", "safetensors", "pt", "hf")
+"""vLLM load formats that read the original layout."""
+
+
+def verify_checkpoint(model: str, load_format: str = "auto") -> None:
+    """Check configuration, vocabulary, and names and shapes of all tensors, without reading their data.
+
+    Hub names are left to vLLM, as are the tensors of quantised checkpoints: their layout belongs to the method.
+
+    Raises:
+        CheckpointError: names the file and the key or tensor at fault.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} holds no config.json")
+    try:
+        config = QWenConfig.from_pretrained(folder)
+    except OSError as error:
+        raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
+    if config.to_dict().get("model_type") != QWenConfig.model_type:
+        raise CheckpointError(f"{folder / 'config.json'}: model_type must be {QWenConfig.model_type!r}")
+    vocabulary = Vocabulary.from_file(folder / VOCABULARY_FILE)
+    _verify_vocabulary(config, vocabulary)
+    if load_format in ORIGINAL_FORMATS and getattr(config, "quantization_config", None) is None:
+        _verify_tensors(stored_shapes(folder), checkpoint_shapes(config))
+
+
+def stored_shapes(folder: Path) -> Shapes:
+    """Name and shape of every tensor in a checkpoint's files, safetensors or ``.bin``.
+
+    Raises:
+        CheckpointError: there are no such files, or one is damaged.
+    """
+    safetensors, pickled = sorted(folder.glob("*.safetensors")), sorted(folder.glob("*.bin"))
+    if not safetensors and not pickled:
+        raise CheckpointError(f"{folder} holds no weights: neither *.safetensors nor *.bin")
+    shapes: Shapes = {}
+    for path in safetensors or pickled:
+        try:
+            shapes |= _safetensors_shapes(path) if safetensors else _pickled_shapes(path)
+        except Exception as error:
+            # Both libraries raise whatever their parser stumbles on.
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return shapes
+
+
+def _safetensors_shapes(path: Path) -> Shapes:
+    with safe_open(path, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def _pickled_shapes(path: Path) -> Shapes:
+    tensors = torch.load(path, map_location="meta", mmap=True, weights_only=True)
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _verify_tensors(stored: Shapes, expected: Shapes) -> None:
+    for name, shape in expected.items():
+        if name not in stored:
+            raise CheckpointError(f"the checkpoint lacks the tensor {name} {shape}")
+        if stored[name] != shape:
+            raise CheckpointError(f"tensor {name} has shape {stored[name]}, but config.json asks for {shape}")
+    unexpected = [name for name in stored if name not in expected and not IGNORED.search(name)]
+    if unexpected:
+        raise CheckpointError(f"the checkpoint holds an unexpected tensor: {unexpected[0]} {stored[unexpected[0]]}")
+
+
+def _verify_vocabulary(config: QWenConfig, vocabulary: Vocabulary) -> None:
+    if vocabulary.size > config.vocab_size:
+        raise CheckpointError(
+            f"{VOCABULARY_FILE} holds {vocabulary.size} tokens, but config.json's vocab_size is {config.vocab_size}"
+        )
+    if config.vision is not None and config.vision.image_start_id != vocabulary.image_start:
+        raise CheckpointError(
+            f"config.json: visual.image_start_id is {config.vision.image_start_id}, but <img> is token "
+            f"{vocabulary.image_start} of {VOCABULARY_FILE}"
+        )

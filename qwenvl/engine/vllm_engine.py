@@ -1,0 +1,289 @@
+"""The engine on vLLM's ``AsyncLLM``: start, warm-up, generate, abort, drain, and noticing when it dies."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import PIL.Image
+import torch
+import transformers
+import vllm
+from vllm import AsyncEngineArgs, SamplingParams
+from vllm.exceptions import VLLMClientError
+from vllm.inputs import TokensPrompt
+from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError as VLLMEngineDeadError
+from vllm.v1.engine.exceptions import EngineGenerateError
+
+import qwenvl
+from qwenvl.chat import Image, Message, PromptFormat, render_chatml
+from qwenvl.engine.checkpoint import verify_checkpoint
+from qwenvl.engine.protocol import (
+    Delta,
+    GenerationRequest,
+    ModelInfo,
+    PositionLogprobs,
+    SamplingDefaults,
+    SamplingOptions,
+    Step,
+    TokenLogprob,
+    Usage,
+)
+from qwenvl.errors import EngineDeadError, EngineError, UserError
+from qwenvl.model_executor import plugin
+from qwenvl.model_executor.config import QWenConfig
+from qwenvl.model_executor.image_processor import fit_image
+from qwenvl.model_executor.tokenizer import QWenTokenizer
+
+DEATH_POLL_SECONDS = 0.25
+IMAGE_WORKERS = 2
+"""Threads that convert and resize images; Pillow lets go of the interpreter lock for both."""
+
+
+class VLLMEngine:
+    """Implements :class:`qwenvl.engine.Engine`.
+
+    Args:
+        args: vLLM's own engine arguments; ``model`` is a directory or a hub name.
+    """
+
+    def __init__(self, args: AsyncEngineArgs) -> None:
+        self._args = args
+        self._llm: AsyncLLM | None = None
+        self._info: ModelInfo | None = None
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._dead = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
+        self._image_pool = ThreadPoolExecutor(IMAGE_WORKERS, thread_name_prefix="images")
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is served."""
+        if self._info is None:
+            raise EngineError("the engine has not started")
+        return self._info
+
+    @property
+    def is_alive(self) -> bool:
+        """True between a start that succeeded and a stop or the engine's death."""
+        return self._info is not None and self._llm is not None and not self._llm.errored
+
+    @property
+    def in_flight(self) -> int:
+        """Requests accepted and not finished."""
+        return self._in_flight
+
+    async def start(self) -> None:
+        """Load the model and answer one request."""
+        plugin.register()
+        await asyncio.to_thread(verify_checkpoint, self._args.model, self._args.load_format)
+        try:
+            self._llm = AsyncLLM.from_engine_args(self._args)
+        except (RuntimeError, ValueError) as error:
+            raise EngineError(f"the engine did not start: {error}") from error
+        info = _describe(self._llm)
+        self._watcher = asyncio.create_task(self._watch(), name="engine-watcher")
+        await self._warm_up(info)
+        self._info = info
+
+    async def generate(self, request: GenerationRequest) -> AsyncIterator[Step]:
+        """Answer one request; closing the iterator aborts it."""
+        if self._llm is None or self._llm.errored:
+            raise EngineDeadError("the engine is not running")
+        with self._counted(), _translated_errors():
+            prompt = await self._prepare(request)
+            counter = _UsageCounter()
+            outputs = self._llm.generate(prompt, _sampling_params(request.sampling), request.request_id)
+            async with contextlib.aclosing(outputs):
+                async for output in outputs:
+                    if any(completion.finish_reason == "abort" for completion in output.outputs):
+                        return
+                    yield Step(
+                        [_delta(completion, request.sampling.logprobs) for completion in output.outputs],
+                        counter.add(output),
+                    )
+
+    async def abort(self, request_id: str) -> None:
+        """End a request; unknown ids are ignored."""
+        if self._llm is not None and not self._llm.errored:
+            await self._llm.abort(request_id)
+
+    async def running(self) -> int:
+        """Requests the engine core holds, waiting or running."""
+        if self._llm is None or self._llm.errored:
+            return 0
+        count: int = await self._llm.engine_core.call_utility_async("count_unfinished_requests")
+        return count
+
+    async def drain(self, timeout: float) -> bool:
+        """Wait for the requests in flight to end; False where some are left."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """End the engine."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+            self._watcher = None
+        if self._llm is not None:
+            llm, self._llm = self._llm, None
+            await asyncio.to_thread(llm.shutdown)
+        self._image_pool.shutdown(wait=False, cancel_futures=True)
+
+    async def wait_dead(self) -> None:
+        """Return when the engine has died by itself."""
+        await self._dead.wait()
+
+    async def _watch(self) -> None:
+        # vLLM's monitor thread sets a flag and offers nothing to wait on.
+        assert self._llm is not None
+        while not self._llm.errored:  # noqa: ASYNC110
+            await asyncio.sleep(DEATH_POLL_SECONDS)
+        self._dead.set()
+
+    async def _warm_up(self, info: ModelInfo) -> None:
+        picture = PIL.Image.new("RGB", (64, 64), "white")
+        parts = [Image(picture), "Hello"] if info.tokens_per_image else ["Hello"]
+        prompt = render_chatml([Message.of("user", *parts)], info.vocabulary)
+        sampling = SamplingOptions(temperature=0.0, top_p=1.0, top_k=0, max_tokens=2, ignore_eos=True)
+        images = (picture,) if info.tokens_per_image else ()
+        async for _ in self.generate(GenerationRequest("warm-up", prompt.token_ids, images, sampling)):
+            pass
+
+    async def _prepare(self, request: GenerationRequest) -> Any:
+        assert self._llm is not None
+        prompt = TokensPrompt(prompt_token_ids=list(request.token_ids))
+        if request.images:
+            side = self._llm.model_config.hf_config.vision.image_size
+            loop = asyncio.get_running_loop()
+            fits = (loop.run_in_executor(self._image_pool, fit_image, image, side) for image in request.images)
+            prompt["multi_modal_data"] = {"image": await asyncio.gather(*fits)}
+        # Without skip_mm_cache vLLM leaves out the pixels of images it has sent before. A request that is cancelled on
+        # its way would count as sent, and the next one with that image would fail.
+        (engine_input,) = await self._llm.renderer.render_cmpl_async([prompt], skip_mm_cache=True)
+        return engine_input
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+
+class _UsageCounter:
+    """Adds up the tokens of one request over its outputs."""
+
+    def __init__(self) -> None:
+        self._prompt = self._completion = self._cached = 0
+
+    def add(self, output: RequestOutput) -> Usage:
+        if output.prompt_token_ids is not None:
+            self._prompt = len(output.prompt_token_ids)
+        self._cached = output.num_cached_tokens or self._cached
+        self._completion += sum(len(completion.token_ids) for completion in output.outputs)
+        return Usage(self._prompt, self._completion, self._cached)
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except VLLMEngineDeadError as error:
+        raise EngineDeadError("the engine died") from error
+    except EngineGenerateError as error:
+        raise EngineError("the engine failed on this request") from error
+    except VLLMClientError as error:
+        raise UserError(str(error), param=getattr(error, "parameter", None)) from error
+
+
+def _sampling_params(options: SamplingOptions) -> SamplingParams:
+    return SamplingParams(
+        n=options.n,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
+        max_tokens=options.max_tokens,
+        stop=list(options.stop),
+        seed=options.seed,
+        presence_penalty=options.presence_penalty,
+        frequency_penalty=options.frequency_penalty,
+        repetition_penalty=options.repetition_penalty,
+        logprobs=options.logprobs,
+        ignore_eos=options.ignore_eos,
+        output_kind=RequestOutputKind.DELTA,
+    )
+
+
+def _delta(completion: CompletionOutput, alternatives: int | None) -> Delta:
+    token_ids = tuple(completion.token_ids)
+    logprobs = None
+    if completion.logprobs is not None:
+        positions = zip(token_ids, completion.logprobs, strict=False)
+        logprobs = tuple(_position(token_id, entries, alternatives or 0) for token_id, entries in positions)
+    reason = "length" if completion.finish_reason == "length" else "stop" if completion.finish_reason else None
+    return Delta(completion.index, completion.text, token_ids, logprobs, reason, completion.stop_reason)
+
+
+def _position(token_id: int, entries: dict[int, Any], alternatives: int) -> PositionLogprobs:
+    # vLLM adds the chosen token to the likeliest ones where it is not among them.
+    likeliest = sorted(entries.items(), key=lambda item: item[1].rank)[:alternatives]
+    return PositionLogprobs(
+        TokenLogprob(token_id, entries[token_id].logprob),
+        tuple(TokenLogprob(i, entry.logprob) for i, entry in likeliest),
+    )
+
+
+def _describe(llm: AsyncLLM) -> ModelInfo:
+    model_config = llm.model_config
+    config = model_config.hf_config
+    tokenizer = llm.get_tokenizer()
+    if not isinstance(config, QWenConfig) or not isinstance(tokenizer, QWenTokenizer):
+        raise EngineError(f"{model_config.model} is not a first-generation Qwen model: its model_type must be 'qwen'")
+    tokens_per_image = config.vision.n_queries if config.vision else 0
+    served = model_config.served_model_name
+    return ModelInfo(
+        names=tuple(served) if isinstance(served, list) else (served,),
+        vocabulary=tokenizer.vocabulary,
+        vocab_size=config.vocab_size,
+        max_model_len=model_config.max_model_len,
+        tokens_per_image=tokens_per_image,
+        max_images=_max_images(model_config, tokens_per_image),
+        max_logprobs=model_config.max_logprobs if model_config.max_logprobs >= 0 else config.vocab_size,
+        defaults=_defaults(model_config.get_diff_sampling_param()),
+        prompt_format=PromptFormat(model_config.try_get_generation_config().get("chat_format", PromptFormat.CHATML)),
+        created=int(time.time()),
+        versions={
+            "qwenvl": qwenvl.__version__,
+            "vllm": vllm.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    )
+
+
+def _max_images(model_config: Any, tokens_per_image: int) -> int:
+    if not tokens_per_image:
+        return 0
+    fitting = model_config.max_model_len // (tokens_per_image + len(("<img>", "</img>")))
+    return min(fitting, model_config.multimodal_config.get_limit_per_prompt("image"))
+
+
+def _defaults(values: dict[str, Any]) -> SamplingDefaults:
+    known = {name: values[name] for name in SamplingDefaults.__dataclass_fields__ if values.get(name) is not None}
+    return SamplingDefaults(**known)
