@@ -1,6 +1,7 @@
 """The ``qwenvl`` command: parsing and wiring only."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -57,6 +58,10 @@ def serve(arguments: Sequence[str]) -> int:
 
     from qwenvl.api.server import run
 
+    # vLLM configures its own loggers and leaves the root alone.
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(asctime)s [%(name)s] %(message)s")
+    # One line for every picture fetched says little, and its URL may hold a secret.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     return run(engine, settings)
 
 
@@ -75,6 +80,8 @@ def _choose_model(namespace: argparse.Namespace, parser: argparse.ArgumentParser
 
         namespace.model = str(ensure_checkpoint())
         namespace.served_model_name = namespace.served_model_name or [BUILT_IN_NAME]
+        # Compiling takes longer than a checkpoint of this size can win back.
+        namespace.enforce_eager = True
         print(
             "qwenvl: no MODEL given: serving the built-in checkpoint. Its weights are RANDOM, so its answers mean "
             "nothing;\nqwenvl: it shows that everything works. For real answers: qwenvl serve Qwen/Qwen-VL-Chat",

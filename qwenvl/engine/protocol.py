@@ -4,7 +4,7 @@ Nothing here imports torch or vLLM, so the API and its tests run without either.
 protocol on vLLM; ``tests/fake_engine.py`` implements it with a few lines of arithmetic.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -179,11 +179,12 @@ class Engine(Protocol):
             EngineError: the engine did not come up for another reason.
         """
 
-    def generate(self, request: GenerationRequest) -> AsyncIterator[Step]:
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Step, None]:
         """Answer one request.
 
         Closing the iterator (``aclose``, or cancelling the task that reads it) aborts the request and frees what it
-        held. Deltas of the ``n`` answers come interleaved.
+        held. Deltas of the ``n`` answers come interleaved. It ends when every answer has its ``finish_reason``, or
+        raises; after :meth:`abort` alone it may end before.
 
         Raises:
             UserError: the engine refuses this request and would take another.
@@ -197,7 +198,10 @@ class Engine(Protocol):
         """Requests the engine core itself holds, waiting or running: asked of the core, not counted here."""
 
     async def drain(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds for the requests in flight to end; False where some are left."""
+        """Wait up to ``timeout`` seconds for the requests in flight to end; False where some are left.
+
+        Returns at once where none are, or where the engine is dead.
+        """
 
     async def stop(self) -> None:
         """End the engine; requests in flight end with :class:`EngineDeadError`. Safe to call twice."""

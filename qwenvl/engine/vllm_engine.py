@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,11 +11,9 @@ import PIL.Image
 import torch
 import transformers
 import vllm
-from vllm import AsyncEngineArgs, SamplingParams
+from vllm import AsyncEngineArgs
 from vllm.exceptions import VLLMClientError
 from vllm.inputs import TokensPrompt
-from vllm.outputs import CompletionOutput, RequestOutput
-from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError as VLLMEngineDeadError
 from vllm.v1.engine.exceptions import EngineGenerateError
@@ -23,17 +21,8 @@ from vllm.v1.engine.exceptions import EngineGenerateError
 import qwenvl
 from qwenvl.chat import Image, Message, PromptFormat, render_chatml
 from qwenvl.engine.checkpoint import verify_checkpoint
-from qwenvl.engine.protocol import (
-    Delta,
-    GenerationRequest,
-    ModelInfo,
-    PositionLogprobs,
-    SamplingDefaults,
-    SamplingOptions,
-    Step,
-    TokenLogprob,
-    Usage,
-)
+from qwenvl.engine.protocol import GenerationRequest, ModelInfo, SamplingDefaults, SamplingOptions, Step
+from qwenvl.engine.vllm_outputs import StepReader, is_aborted, sampling_params
 from qwenvl.errors import EngineDeadError, EngineError, UserError
 from qwenvl.model_executor import plugin
 from qwenvl.model_executor.config import QWenConfig
@@ -85,7 +74,7 @@ class VLLMEngine:
         plugin.register()
         await asyncio.to_thread(verify_checkpoint, self._args.model, self._args.load_format)
         try:
-            self._llm = AsyncLLM.from_engine_args(self._args)
+            self._llm = await asyncio.to_thread(AsyncLLM.from_engine_args, self._args)
         except (RuntimeError, ValueError) as error:
             raise EngineError(f"the engine did not start: {error}") from error
         info = _describe(self._llm)
@@ -93,22 +82,19 @@ class VLLMEngine:
         await self._warm_up(info)
         self._info = info
 
-    async def generate(self, request: GenerationRequest) -> AsyncIterator[Step]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Step, None]:
         """Answer one request; closing the iterator aborts it."""
         if self._llm is None or self._llm.errored:
             raise EngineDeadError("the engine is not running")
         with self._counted(), _translated_errors():
             prompt = await self._prepare(request)
-            counter = _UsageCounter()
-            outputs = self._llm.generate(prompt, _sampling_params(request.sampling), request.request_id)
+            reader = StepReader(request.sampling)
+            outputs = self._llm.generate(prompt, sampling_params(request.sampling), request.request_id)
             async with contextlib.aclosing(outputs):
                 async for output in outputs:
-                    if any(completion.finish_reason == "abort" for completion in output.outputs):
+                    if is_aborted(output):
                         return
-                    yield Step(
-                        [_delta(completion, request.sampling.logprobs) for completion in output.outputs],
-                        counter.add(output),
-                    )
+                    yield reader.read(output)
 
     async def abort(self, request_id: str) -> None:
         """End a request; unknown ids are ignored."""
@@ -138,6 +124,10 @@ class VLLMEngine:
             self._watcher = None
         if self._llm is not None:
             llm, self._llm = self._llm, None
+            # In this order: vLLM's own would log the death of an engine that was told to stop.
+            llm.output_processor.propagate_error(VLLMEngineDeadError())
+            if llm.output_handler is not None:
+                llm.output_handler.cancel()
             await asyncio.to_thread(llm.shutdown)
         self._image_pool.shutdown(wait=False, cancel_futures=True)
 
@@ -165,14 +155,20 @@ class VLLMEngine:
         assert self._llm is not None
         prompt = TokensPrompt(prompt_token_ids=list(request.token_ids))
         if request.images:
-            side = self._llm.model_config.hf_config.vision.image_size
-            loop = asyncio.get_running_loop()
-            fits = (loop.run_in_executor(self._image_pool, fit_image, image, side) for image in request.images)
-            prompt["multi_modal_data"] = {"image": await asyncio.gather(*fits)}
+            prompt["multi_modal_data"] = {"image": await self._fit(request.images)}
         # Without skip_mm_cache vLLM leaves out the pixels of images it has sent before. A request that is cancelled on
         # its way would count as sent, and the next one with that image would fail.
         (engine_input,) = await self._llm.renderer.render_cmpl_async([prompt], skip_mm_cache=True)
         return engine_input
+
+    async def _fit(self, images: Sequence[PIL.Image.Image]) -> list[PIL.Image.Image]:
+        assert self._llm is not None
+        side = self._llm.model_config.hf_config.vision.image_size
+        run = asyncio.get_running_loop().run_in_executor
+        # Once for an image that comes twice: Pillow reads lazily, and not from two threads.
+        fits = {id(image): run(self._image_pool, fit_image, image, side) for image in images}
+        await asyncio.gather(*fits.values())
+        return [fits[id(image)].result() for image in images]
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
@@ -186,20 +182,6 @@ class VLLMEngine:
                 self._idle.set()
 
 
-class _UsageCounter:
-    """Adds up the tokens of one request over its outputs."""
-
-    def __init__(self) -> None:
-        self._prompt = self._completion = self._cached = 0
-
-    def add(self, output: RequestOutput) -> Usage:
-        if output.prompt_token_ids is not None:
-            self._prompt = len(output.prompt_token_ids)
-        self._cached = output.num_cached_tokens or self._cached
-        self._completion += sum(len(completion.token_ids) for completion in output.outputs)
-        return Usage(self._prompt, self._completion, self._cached)
-
-
 @contextlib.contextmanager
 def _translated_errors() -> Iterator[None]:
     try:
@@ -210,43 +192,6 @@ def _translated_errors() -> Iterator[None]:
         raise EngineError("the engine failed on this request") from error
     except VLLMClientError as error:
         raise UserError(str(error), param=getattr(error, "parameter", None)) from error
-
-
-def _sampling_params(options: SamplingOptions) -> SamplingParams:
-    return SamplingParams(
-        n=options.n,
-        temperature=options.temperature,
-        top_p=options.top_p,
-        top_k=options.top_k,
-        max_tokens=options.max_tokens,
-        stop=list(options.stop),
-        seed=options.seed,
-        presence_penalty=options.presence_penalty,
-        frequency_penalty=options.frequency_penalty,
-        repetition_penalty=options.repetition_penalty,
-        logprobs=options.logprobs,
-        ignore_eos=options.ignore_eos,
-        output_kind=RequestOutputKind.DELTA,
-    )
-
-
-def _delta(completion: CompletionOutput, alternatives: int | None) -> Delta:
-    token_ids = tuple(completion.token_ids)
-    logprobs = None
-    if completion.logprobs is not None:
-        positions = zip(token_ids, completion.logprobs, strict=False)
-        logprobs = tuple(_position(token_id, entries, alternatives or 0) for token_id, entries in positions)
-    reason = "length" if completion.finish_reason == "length" else "stop" if completion.finish_reason else None
-    return Delta(completion.index, completion.text, token_ids, logprobs, reason, completion.stop_reason)
-
-
-def _position(token_id: int, entries: dict[int, Any], alternatives: int) -> PositionLogprobs:
-    # vLLM adds the chosen token to the likeliest ones where it is not among them.
-    likeliest = sorted(entries.items(), key=lambda item: item[1].rank)[:alternatives]
-    return PositionLogprobs(
-        TokenLogprob(token_id, entries[token_id].logprob),
-        tuple(TokenLogprob(i, entry.logprob) for i, entry in likeliest),
-    )
 
 
 def _describe(llm: AsyncLLM) -> ModelInfo:
@@ -281,7 +226,8 @@ def _max_images(model_config: Any, tokens_per_image: int) -> int:
     if not tokens_per_image:
         return 0
     fitting = model_config.max_model_len // (tokens_per_image + len(("<img>", "</img>")))
-    return min(fitting, model_config.multimodal_config.get_limit_per_prompt("image"))
+    limit: int = min(fitting, model_config.multimodal_config.get_limit_per_prompt("image"))
+    return limit
 
 
 def _defaults(values: dict[str, Any]) -> SamplingDefaults:

@@ -93,7 +93,7 @@ class QWenConfig(PreTrainedConfig):
     """
 
     model_type = "qwen"
-    keys_to_ignore_at_inference = ("past_key_values",)
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
     attribute_map = {"head_dim": "kv_channels"}  # noqa: RUF012 (the base class reads a plain dict)
 
     # Any value makes vLLM ask the model for each request's positions, which is how dynamic NTK reaches the kernel:
@@ -121,7 +121,7 @@ class QWenConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.train_length = kwargs.pop("seq_length", self.train_length)
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
         self._check()
         self._vision = VisionConfig.from_dict(self.visual, self.hidden_size) if self.visual else None
         if self.architectures in (None, [TEXT_ARCHITECTURE], [VISION_ARCHITECTURE]):

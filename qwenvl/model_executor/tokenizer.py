@@ -79,7 +79,7 @@ class QWenTokenizer(PreTrainedTokenizer):
         kwargs.setdefault("eos_token", END_OF_TEXT)
         kwargs.setdefault("pad_token", END_OF_TEXT)
         kwargs.setdefault("extra_special_tokens", list(CONTROL_TOKENS))
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         if self.chat_template is None:
             self.chat_template = CHAT_TEMPLATE
 
@@ -108,7 +108,9 @@ class QWenTokenizer(PreTrainedTokenizer):
             )
         return 0
 
-    def _encode_plus(self, text: Any, text_pair: Any = None, **kwargs: Any) -> BatchEncoding:
+    def _encode_plus(  # type: ignore[override]  # the options are passed on as they come
+        self, text: Any, text_pair: Any = None, **kwargs: Any
+    ) -> BatchEncoding:
         split = kwargs.pop("split_special_tokens", self.split_special_tokens)
         return super()._encode_plus(self._to_ids(text, split), text_pair=self._to_ids(text_pair, split), **kwargs)
 
@@ -125,7 +127,7 @@ class QWenTokenizer(PreTrainedTokenizer):
             return self.vocabulary.encode_ordinary(text)
         return self.vocabulary.encode_prompt(text)
 
-    def tokenize(self, text: str, **kwargs: Any) -> list[str]:
+    def tokenize(self, text: str, **kwargs: Any) -> list[str]:  # type: ignore[override]
         """Tokens of ``text`` as :meth:`get_vocab` spells them."""
         split = kwargs.get("split_special_tokens", self.split_special_tokens)
         return [self._convert_id_to_token(i) for i in self._encode_text(text, split)]
@@ -164,7 +166,9 @@ class QWenTokenizer(PreTrainedTokenizer):
             return self.vocabulary.decode(token_ids, skip_control=skip_special_tokens)
         return super().decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
 
-    def _decode(self, token_ids: int | Sequence[int], skip_special_tokens: bool = False, **kwargs: Any) -> str:
+    def _decode(  # type: ignore[override]
+        self, token_ids: int | list[int], skip_special_tokens: bool = False, **kwargs: Any
+    ) -> str:
         ids = [token_ids] if isinstance(token_ids, int) else token_ids
         return self.vocabulary.decode(ids, skip_control=skip_special_tokens)
 

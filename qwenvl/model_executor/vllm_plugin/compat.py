@@ -8,15 +8,17 @@ from typing import Any
 
 from vllm.exceptions import VLLMValidationError
 from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdateConfig
+from vllm.platforms import current_platform
 from vllm.renderers.registry import RENDERER_REGISTRY
 from vllm.tokenizers.registry import TokenizerRegistry
 from vllm.v1.engine.core import EngineCore
+from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 from vllm.v1.engine.input_processor import InputProcessor
 
 from qwenvl.model_executor.config import TEXT_ARCHITECTURE, VISION_ARCHITECTURE, QWenConfig
 from qwenvl.model_executor.rotary import prompt_bucket
 from qwenvl.model_executor.tokenizer import QWenTokenizer
-
+from qwenvl.model_executor.vllm_plugin.detokenizer import QWenDetokenizer
 
 TOKENIZER_MODE = "qwen"
 """The usual transformers tokenizer, with a renderer of our own: vLLM chooses both by this one name."""
@@ -41,6 +43,7 @@ def apply() -> None:
     for architecture in (TEXT_ARCHITECTURE, VISION_ARCHITECTURE):
         MODELS_CONFIG_MAP[architecture] = QWenModelConfig
     EngineCore.count_unfinished_requests = _count_unfinished_requests
+    IncrementalDetokenizer.from_new_request = _with_our_detokenizer(IncrementalDetokenizer.from_new_request)
     InputProcessor.__init__ = _stop_at_turn_ends(InputProcessor.__init__)
     InputProcessor.process_inputs = _salt_by_bucket(InputProcessor.process_inputs)
 
@@ -49,6 +52,18 @@ def _count_unfinished_requests(self: EngineCore) -> int:
     """Requests the core holds, for its clients to ask after: vLLM's own counts come with outputs only."""
     count: int = self.scheduler.get_num_unfinished_requests()
     return count
+
+
+def _with_our_detokenizer(from_new_request: Any) -> Any:
+    """Detokenize with our vocabulary; vLLM chooses between two detokenizers of its own and takes no third."""
+
+    @functools.wraps(from_new_request)
+    def wrapper(tokenizer: Any, request: Any) -> Any:
+        if isinstance(tokenizer, QWenTokenizer):
+            return QWenDetokenizer(tokenizer.vocabulary, request)
+        return from_new_request(tokenizer, request)
+
+    return staticmethod(wrapper)
 
 
 def _stop_at_turn_ends(init: Any) -> Any:
@@ -88,5 +103,29 @@ def _salt_by_bucket(process_inputs: Any) -> Any:
             if bucket:
                 request.cache_salt = f"{request.cache_salt or ''}|dynamic-ntk-{bucket}"
         return request
+
+    return wrapper
+
+
+def reserve_base_slot() -> None:
+    """On CPUs, give LoRA layers one slot more than they have adapters, and leave it empty.
+
+    The CPU kernels index the slots with -1 for requests without an adapter, which is the last slot: with as many
+    adapters loaded as there are slots, base requests would get the last adapter. GPU kernels skip -1.
+    """
+    from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
+    from vllm.lora.layers.column_parallel_linear import MergedColumnParallelLinearWithLoRA
+
+    if not current_platform.is_cpu():
+        return
+    for layer in (BaseLinearLayerWithLoRA, MergedColumnParallelLinearWithLoRA):
+        if not hasattr(layer.create_lora_weights, "__wrapped__"):
+            layer.create_lora_weights = _with_extra_slot(layer.create_lora_weights)
+
+
+def _with_extra_slot(create_lora_weights: Any) -> Any:
+    @functools.wraps(create_lora_weights)
+    def wrapper(self: Any, max_loras: int, *args: Any, **kwargs: Any) -> None:
+        create_lora_weights(self, max_loras + 1, *args, **kwargs)
 
     return wrapper

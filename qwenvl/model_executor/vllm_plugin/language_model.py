@@ -30,6 +30,7 @@ from vllm.sequence import IntermediateTensors
 
 from qwenvl.model_executor.config import QWenConfig
 from qwenvl.model_executor.rotary import prompt_bucket, rotary_table, rotate
+from qwenvl.model_executor.vllm_plugin import compat
 from qwenvl.model_executor.vllm_plugin.weight_loading import CheckpointLoader
 
 Rotary = tuple[Tensor, Tensor, Tensor]
@@ -133,6 +134,8 @@ class QWenBlock(nn.Module):
 class QWenModel(nn.Module):
     """Embedding, layers and final norm; the part that is compiled and captured."""
 
+    rotary_table: Tensor
+
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
         config: QWenConfig = vllm_config.model_config.hf_config
@@ -154,7 +157,7 @@ class QWenModel(nn.Module):
         table = rotary_table(config, vllm_config.model_config.max_model_len)
         self.register_buffer("rotary_table", table.to(torch.get_default_device()), persistent=False)
 
-    def embed_input_ids(self, input_ids: Tensor) -> Tensor:
+    def embed_input_ids(self, input_ids: Tensor | None) -> Tensor:
         """Token embeddings (T, E)."""
         return self.wte(input_ids)
 
@@ -205,6 +208,8 @@ class QWenLMHeadModel(nn.Module, SupportsLoRA, SupportsPP, SupportsQuant, Suppor
         super().__init__()
         self.config: QWenConfig = vllm_config.model_config.hf_config
         self.max_model_len = vllm_config.model_config.max_model_len
+        if vllm_config.lora_config is not None:
+            compat.reserve_base_slot()
         self.transformer = QWenModel(vllm_config=vllm_config, prefix=maybe_prefix(prefix, "transformer"))
         if get_pp_group().is_last_rank:
             self.lm_head = ParallelLMHead(

@@ -43,10 +43,10 @@ class QwenVLForConditionalGeneration(QWenLMHeadModel, SupportsMultiModal):
         if self.config.vision is None:
             raise CheckpointError("config.json: visual is missing, so this is a text model and not a Qwen-VL")
         multimodal_config = vllm_config.model_config.multimodal_config
-        self._shares_images = (
+        self._shares_images: bool = (
             multimodal_config.mm_encoder_tp_mode == "data" and get_tensor_model_parallel_world_size() > 1
         )
-        with self._mark_tower_model(vllm_config, "image"):
+        with self._mark_tower_model(vllm_config, "image"):  # type: ignore[operator]  # vLLM's types are not read
             self.visual = VisionTransformer(self.config.vision)
 
     @classmethod

@@ -62,7 +62,7 @@ class CheckpointLoader:
             if is_pp_missing_parameter(target, self._model):
                 continue
             if target not in self._parameters:
-                if _is_packers_zero_bias(name, tensor):
+                if self._quantized and _says_nothing(name, tensor):
                     continue
                 raise CheckpointError(f"the checkpoint holds an unexpected tensor: {name} {tuple(tensor.shape)}")
             self._load_one(name, tensor, target, shard)
@@ -108,6 +108,10 @@ def _linear_prefix(name: str) -> str | None:
     return module if module.endswith(LAYER_LINEARS) and not module.startswith(VISUAL_PREFIX) else None
 
 
-def _is_packers_zero_bias(name: str, tensor: Tensor) -> bool:
-    """GPTQ's packer adds a bias of zeros to linears that have none."""
-    return name.endswith(".bias") and _linear_prefix(name) is not None and not torch.any(tensor)
+def _says_nothing(name: str, tensor: Tensor) -> bool:
+    """What GPTQ's packer adds to every linear, needed or not: a bias of zeros, and groups in their natural order."""
+    if _linear_prefix(name) is None:
+        return False
+    if name.endswith(".bias"):
+        return not torch.any(tensor)
+    return name.endswith(".g_idx") and bool(torch.all(tensor[1:] >= tensor[:-1]))

@@ -1,0 +1,55 @@
+"""Server-sent events, by sse-starlette."""
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import AppStatus
+from starlette.types import Receive
+
+from qwenvl.api.generation import while_connected
+
+DONE = "[DONE]"
+
+# Line ends to some clients' line readers, though not to JSON.
+_LINE_SEPARATORS = re.compile("[\x85\u2028\u2029]")
+
+
+def let_streams_finish() -> None:
+    """Keep sse-starlette from ending streams when the server is told to stop: here they may finish, within a limit."""
+    AppStatus.enable_automatic_graceful_drain = False
+
+
+async def event_stream(receive: Receive, events: AsyncGenerator[str]) -> EventSourceResponse:
+    """A response of ``data:`` events, with comments in between where an event takes long.
+
+    The headers go out with the first event, so what is raised before it becomes an ordinary error response. When the
+    client leaves, ``events`` is cancelled and closed.
+
+    Args:
+        receive: the request's channel; its body must have been read.
+        events: each event's data, JSON or plain text without line ends. Must not raise after the first event.
+
+    Raises:
+        ClientDisconnectedError: the client left before the first event.
+    """
+    try:
+        first = await while_connected(receive, anext(events))
+    except BaseException:
+        await events.aclose()
+        raise
+    return EventSourceResponse(_encoded(first, events), sep="\n", headers={"Cache-Control": "no-cache"})
+
+
+async def _encoded(first: str, rest: AsyncGenerator[str]) -> AsyncGenerator[ServerSentEvent]:
+    yield encode_event(first)
+    async with aclosing(rest):
+        async for event in rest:
+            yield encode_event(event)
+
+
+def encode_event(data: str) -> ServerSentEvent:
+    """One event, on one line whatever the client takes for a line end."""
+    escaped = _LINE_SEPARATORS.sub(lambda separator: f"\\u{ord(separator[0]):04x}", data)
+    return ServerSentEvent(escaped, sep="\n")

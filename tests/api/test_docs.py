@@ -1,0 +1,29 @@
+"""``docs/api.md`` names everything there is."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from qwenvl.api import Settings, create_app
+from qwenvl.api.refused import REFUSED
+from qwenvl.api.schemas import ChatCompletionRequest
+from tests.fake_engine import FakeEngine
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
+NAMES = set(re.findall(r"`([^`\n]+)`", PAGE))
+
+
+@pytest.mark.parametrize("names", [ChatCompletionRequest.model_fields, REFUSED, Settings.model_fields])
+def test_every_name_is_there(names: Iterable[str]) -> None:
+    assert set(names) <= NAMES
+
+
+def test_settings_are_described_as_in_the_code() -> None:
+    assert all(str(field.description) in PAGE for field in Settings.model_fields.values())
+
+
+def test_every_route_is_there() -> None:
+    for path in create_app(FakeEngine(), Settings()).openapi()["paths"]:
+        assert path.replace("{name}", "{id}") in PAGE
