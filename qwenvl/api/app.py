@@ -28,7 +28,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with aclosing(images), engine_running(engine, settings.shutdown_timeout):
+        async with aclosing(images), engine_running(engine, settings.drain_timeout):
             yield
 
     app = FastAPI(
@@ -53,12 +53,12 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def engine_running(engine: Engine, shutdown_timeout: float) -> AsyncIterator[None]:
-    """Start the engine; at the end let running requests finish, for ``shutdown_timeout`` seconds, and stop it."""
+async def engine_running(engine: Engine, drain_timeout: float) -> AsyncIterator[None]:
+    """Start the engine; at the end let running requests finish, for ``drain_timeout`` seconds, and stop it."""
     try:
         await engine.start()
         yield
-        if engine.is_alive and not await engine.drain(shutdown_timeout):
-            logger.warning("%d requests did not finish within %g s", engine.in_flight, shutdown_timeout)
+        if engine.is_alive and not await engine.drain(drain_timeout):
+            logger.warning("%d requests did not finish within %g s", engine.in_flight, drain_timeout)
     finally:
         await engine.stop()

@@ -54,7 +54,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 log_config=None,
                 server_header=False,
-                timeout_graceful_shutdown=ceil(settings.shutdown_timeout),
+                timeout_graceful_shutdown=ceil(settings.drain_timeout),
             )
         )
 

@@ -40,6 +40,6 @@ class Settings(BaseModel):
     allow_private_addresses: bool = Field(
         default=False, description="Fetch images from loopback, private and link-local addresses too."
     )
-    shutdown_timeout: float = Field(
+    drain_timeout: float = Field(
         default=30.0, ge=0, le=3600, description="Time that running requests get to finish when the server stops."
     )

@@ -21,7 +21,7 @@ from qwenvl.errors import CheckpointError
 from qwenvl.model_executor.config import QWenConfig
 from qwenvl.model_executor.weights import checkpoint_shapes
 
-VERSION = 1
+VERSION = 2
 """Part of the directory's name: one more for every change in what is built, so that no stale copy is served."""
 
 N_RANKS = 1280
@@ -111,9 +111,9 @@ def model_config(vocabulary: Vocabulary) -> dict[str, Any]:
             "AutoConfig": "configuration_qwen.QWenConfig",
             "AutoModelForCausalLM": "modeling_qwen.QWenLMHeadModel",
         },
-        "bf16": False,
+        "bf16": True,
         "emb_dropout_prob": 0.0,
-        "fp16": True,
+        "fp16": False,
         "fp32": False,
         "hidden_size": 256,
         "initializer_range": 0.02,
@@ -132,7 +132,7 @@ def model_config(vocabulary: Vocabulary) -> dict[str, Any]:
         "seq_length": 2048,
         "tie_word_embeddings": False,
         "tokenizer_type": "QWenTokenizer",
-        "torch_dtype": "float16",
+        "torch_dtype": "bfloat16",
         "transformers_version": "4.32.0",
         "use_cache": True,
         "use_dynamic_ntk": True,

@@ -32,7 +32,8 @@ async def in_process(engine: Engine, settings: Settings) -> AsyncIterator[httpx.
 
 
 class LiveServer:
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, *, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self._started = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -44,12 +45,12 @@ class LiveServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._started.wait(PATIENCE)
+        assert self._started.wait(self._patience)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._server.should_exit = True
-        self._thread.join(PATIENCE)
+        self._thread.join(self._patience)
         self._listener.close()
         assert not self._thread.is_alive()
 

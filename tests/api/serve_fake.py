@@ -28,4 +28,4 @@ ENGINES = {"": FakeEngine, "dies": DyingEngine, "broken": broken_checkpoint_engi
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     _, kind, port = sys.argv
-    sys.exit(run(ENGINES[kind](), Settings(port=int(port), shutdown_timeout=5)))
+    sys.exit(run(ENGINES[kind](), Settings(port=int(port), drain_timeout=5)))

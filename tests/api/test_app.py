@@ -13,7 +13,7 @@ from tests.fake_engine import FakeEngine, broken_checkpoint_engine
 
 async def test_lifespan_starts_drains_and_stops() -> None:
     engine = FakeEngine()
-    app = create_app(engine, Settings(shutdown_timeout=5))
+    app = create_app(engine, Settings(drain_timeout=5))
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
     async with http, asyncio.TaskGroup() as group:
         async with app.router.lifespan_context(app):
@@ -30,7 +30,7 @@ async def test_lifespan_starts_drains_and_stops() -> None:
 
 async def test_shutdown_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
     engine = FakeEngine()
-    app = create_app(engine, Settings(shutdown_timeout=0.01))
+    app = create_app(engine, Settings(drain_timeout=0.01))
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
     async with http, asyncio.TaskGroup() as group:
         async with app.router.lifespan_context(app):

@@ -27,7 +27,7 @@ def test_keys_are_not_printed() -> None:
         {"max_body_bytes": 0},
         {"max_image_pixels": 10**9},
         {"image_timeout": 0},
-        {"shutdown_timeout": -1},
+        {"drain_timeout": -1},
         {"unknown": 1},
     ],
 )

@@ -86,7 +86,7 @@ def _pack(values_IO: Tensor) -> Tensor:
     """Eight 4-bit values of the first axis in one int32, the first in the lowest bits."""
     nibbles = values_IO.long().unflatten(0, (-1, NIBBLES))
     packed = sum(nibbles[:, i] << (4 * i) for i in range(NIBBLES))
-    return torch.where(packed >= 2**31, packed - 2**32, packed).to(torch.int32)
+    return torch.where(packed >= 2**31, packed - 2**32, packed).to(torch.int32).contiguous()
 
 
 def write_adapter(folder: Path, *, rank: int = 8, alpha: int = 16, seed: int = 0) -> Path:

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 
 Variants = Callable[[str], Path]
 
-BFLOAT16_MEAN_BOUND = 0.05
-"""Nats. Measured: see the test's own output."""
+BFLOAT16_MEAN_BOUND = 0.08
+"""Nats; 0.040 measured. Random weights make bfloat16 look worse than trained ones do."""
 
 
 def all_answers(llm: Any, **options: Any) -> list[tuple[int, ...]]:

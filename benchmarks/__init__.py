@@ -1,0 +1,1 @@
+"""What is measured, and how. Nothing of the package imports from here."""
