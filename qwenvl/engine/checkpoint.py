@@ -1,5 +1,6 @@
 """A look at a local checkpoint before the engine loads it: seconds instead of a stack trace from another process."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -25,18 +26,23 @@ def verify_checkpoint(model: str, load_format: str = "auto") -> None:
     folder = Path(model)
     if not folder.is_dir():
         return
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{folder} holds no config.json")
-    try:
-        config = QWenConfig.from_pretrained(folder)
-    except OSError as error:
-        raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
-    if config.to_dict().get("model_type") != QWenConfig.model_type:
-        raise CheckpointError(f"{folder / 'config.json'}: model_type must be {QWenConfig.model_type!r}")
+    config = _read_config(folder / "config.json")
     vocabulary = Vocabulary.from_file(folder / VOCABULARY_FILE)
     _verify_vocabulary(config, vocabulary)
     if load_format in ORIGINAL_FORMATS and getattr(config, "quantization_config", None) is None:
         _verify_tensors(stored_shapes(folder), checkpoint_shapes(config))
+
+
+def _read_config(path: Path) -> QWenConfig:
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent} holds no config.json")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    if values.get("model_type") != QWenConfig.model_type:
+        raise CheckpointError(f"{path}: model_type must be {QWenConfig.model_type!r}, not {values.get('model_type')!r}")
+    return QWenConfig.from_dict(values)
 
 
 def stored_shapes(folder: Path) -> Shapes:

@@ -1,0 +1,93 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from qwenvl.chat import VOCABULARY_FILE
+from qwenvl.engine.checkpoint import verify_checkpoint
+from qwenvl.errors import CheckpointError
+from tests.parity.checkpoints import golden_tensors, write_checkpoint, write_gptq_pair
+from tests.parity.golden import CHECKPOINT
+
+NORM = "transformer.h.1.ln_2.weight"
+
+
+def test_good_checkpoints(tmp_path: Path) -> None:
+    verify_checkpoint(str(CHECKPOINT))
+    verify_checkpoint("Qwen/Qwen-VL-Chat")
+    packed, dense = write_gptq_pair(tmp_path)
+    verify_checkpoint(str(packed))
+    verify_checkpoint(str(dense))
+
+
+def test_shards_and_stale_buffers(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "bin", {})
+    (folder / "model.safetensors").unlink()
+    tensors = golden_tensors() | {"transformer.h.0.attn.rotary_emb.inv_freq": torch.zeros(64)}
+    names = sorted(tensors)
+    torch.save({name: tensors[name] for name in names[:20]}, folder / "pytorch_model-00001-of-00002.bin")
+    torch.save({name: tensors[name] for name in names[20:]}, folder / "pytorch_model-00002-of-00002.bin")
+    verify_checkpoint(str(folder))
+    (folder / "pytorch_model-00002-of-00002.bin").write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match=r"pytorch_model-00002-of-00002\.bin cannot be read"):
+        verify_checkpoint(str(folder))
+
+
+def test_missing_tensor(tmp_path: Path) -> None:
+    tensors = golden_tensors()
+    del tensors[NORM]
+    with pytest.raises(CheckpointError, match=f"lacks the tensor {NORM}"):
+        verify_checkpoint(str(write_checkpoint(tmp_path / "c", tensors)))
+
+
+def test_misshapen_tensor(tmp_path: Path) -> None:
+    tensors = golden_tensors() | {NORM: torch.zeros(255)}
+    with pytest.raises(CheckpointError, match=rf"{NORM} has shape \(255,\), but config.json asks for \(256,\)"):
+        verify_checkpoint(str(write_checkpoint(tmp_path / "c", tensors)))
+
+
+def test_unexpected_tensor(tmp_path: Path) -> None:
+    tensors = golden_tensors() | {"transformer.h.0.mlp.w3.weight": torch.zeros(1)}
+    with pytest.raises(CheckpointError, match=r"unexpected tensor: transformer\.h\.0\.mlp\.w3\.weight"):
+        verify_checkpoint(str(write_checkpoint(tmp_path / "c", tensors)))
+
+
+def test_truncated_file(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "c", golden_tensors())
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
+        verify_checkpoint(str(folder))
+
+
+def test_no_weights_no_config_no_vocabulary(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "c", {})
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="holds no weights"):
+        verify_checkpoint(str(folder))
+    (folder / VOCABULARY_FILE).unlink()
+    with pytest.raises(CheckpointError, match=VOCABULARY_FILE):
+        verify_checkpoint(str(folder))
+    (folder / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        verify_checkpoint(str(folder))
+    (folder / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
+        verify_checkpoint(str(folder))
+
+
+def test_another_kind_of_model(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "c", golden_tensors(), model_type="qwen2_vl")
+    with pytest.raises(CheckpointError, match="model_type must be 'qwen', not 'qwen2_vl'"):
+        verify_checkpoint(str(folder))
+
+
+def test_vocabulary_that_does_not_fit(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "c", golden_tensors(), vocab_size=700)
+    with pytest.raises(CheckpointError, match=r"qwen\.tiktoken holds 729 tokens, but config\.json's vocab_size is 700"):
+        verify_checkpoint(str(folder))
+    config = json.loads((CHECKPOINT / "config.json").read_text())
+    folder = write_checkpoint(tmp_path / "d", golden_tensors(), visual=config["visual"] | {"image_start_id": 151857})
+    with pytest.raises(CheckpointError, match="image_start_id is 151857, but <img> is token 726"):
+        verify_checkpoint(str(folder))
