@@ -1,0 +1,105 @@
+"""``qwenvl serve`` as a newcomer meets it: the built-in checkpoint, the README's snippets, Ctrl-C, a dying engine."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import psutil
+import pytest
+
+from tests.parity.checkpoints import golden_tensors, write_checkpoint
+from tests.server.processes import PROJECT, ServerProcess, server_process
+
+pytestmark = pytest.mark.slow
+
+SERVING = r"serving (\S+) on (http://127\.0\.0\.1:\d+)/v1"
+
+
+@pytest.fixture
+def built_in(tmp_path: Path) -> Iterator[tuple[ServerProcess, str, str]]:
+    """The built-in checkpoint on a free port: the process, its URL, the model's name."""
+    environment = {"QWENVL_CACHE": str(tmp_path / "cache")}
+    with server_process(["qwenvl.cli", "serve", "--port", "0"], tmp_path / "log", environment) as server:
+        name, url = server.wait_for(SERVING).groups()
+        yield server, url, name
+
+
+def snippets() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_snippets_are_the_examples() -> None:
+    examples = [(PROJECT / "examples" / name).read_text() for name in ("openai_sdk.py", "langchain_chat.py")]
+    assert snippets() == examples
+
+
+def test_newcomer(built_in: tuple[ServerProcess, str, str]) -> None:
+    server, url, name = built_in
+    assert "weights are RANDOM" in server.output
+    assert httpx.get(f"{url}/version").json()["qwenvl"]
+    for snippet in snippets():
+        # The port is what the test may not take for granted.
+        program = snippet.replace("http://localhost:8000", url)
+        ran = subprocess.run(
+            [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.strip()
+
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        stream = client.chat.completions.create(
+            model=name,
+            messages=[{"role": "user", "content": "Hello"}],
+            max_tokens=40,
+            stream=True,
+            extra_body={"ignore_eos": True},
+        )
+        next(iter(stream))
+        # Ctrl-C lets running answers finish.
+        server.process.send_signal(signal.SIGINT)
+        assert list(stream)[-1].choices[0].finish_reason == "length"
+    assert server.process.wait(60) == 0
+    assert "Traceback" not in server.output
+
+
+def test_engine_dies(built_in: tuple[ServerProcess, str, str]) -> None:
+    server, url, name = built_in
+    core = next(
+        child for child in psutil.Process(server.process.pid).children(recursive=True) if "EngineCore" in child.name()
+    )
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        stream = client.chat.completions.create(
+            model=name,
+            messages=[{"role": "user", "content": "Hello"}],
+            max_tokens=8000,
+            stream=True,
+            extra_body={"ignore_eos": True},
+        )
+        next(iter(stream))
+        os.kill(core.pid, signal.SIGKILL)
+        with pytest.raises(openai.APIError, match="engine"):
+            list(stream)
+    assert server.process.wait(60) == 1
+    assert "the engine died" in server.output
+
+
+def test_broken_checkpoint_is_told_in_a_line(tmp_path: Path) -> None:
+    tensors = golden_tensors()
+    del tensors["transformer.ln_f.weight"]
+    folder = write_checkpoint(tmp_path / "checkpoint", tensors)
+    with server_process(["qwenvl.cli", "serve", str(folder), "--port", "0"], tmp_path / "log") as server:
+        assert server.process.wait(120) == 1
+    assert "the checkpoint lacks the tensor transformer.ln_f.weight (256,)" in server.output
+    assert "Traceback" not in server.output
+
+
+def test_bad_options(tmp_path: Path) -> None:
+    with server_process(["qwenvl.cli", "serve", "--port", "70000"], tmp_path / "log") as server:
+        assert server.process.wait(120) == 2
+    assert "--port" in server.output.splitlines()[-1]
