@@ -148,7 +148,7 @@ class Vocabulary:
             token_ids: ids below the model's (padded) vocabulary size.
             skip_control: leave out every special token except the grounding tags.
         """
-        if skip_control:
+        if skip_control and not self.control_ids.isdisjoint(token_ids):
             token_ids = [token_id for token_id in token_ids if token_id not in self.control_ids]
         try:
             return self._encoding.decode(token_ids, errors="replace")
