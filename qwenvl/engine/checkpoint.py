@@ -15,10 +15,15 @@ ORIGINAL_FORMATS = ("auto", "safetensors", "pt", "hf")
 """vLLM load formats that read the original layout."""
 
 
-def verify_checkpoint(model: str, load_format: str = "auto") -> None:
+def verify_checkpoint(model: str, *, tokenizer: str | None = None, check_tensors: bool = True) -> None:
     """Check configuration, vocabulary, and names and shapes of all tensors, without reading their data.
 
     Hub names are left to vLLM, as are the tensors of quantised checkpoints: their layout belongs to the method.
+
+    Args:
+        model: directory or hub name.
+        tokenizer: directory or hub name of the vocabulary, where it is not the model's.
+        check_tensors: look at the weight files too.
 
     Raises:
         CheckpointError: names the file and the key or tensor at fault.
@@ -27,9 +32,10 @@ def verify_checkpoint(model: str, load_format: str = "auto") -> None:
     if not folder.is_dir():
         return
     config = _read_config(folder / "config.json")
-    vocabulary = Vocabulary.from_file(folder / VOCABULARY_FILE)
-    _verify_vocabulary(config, vocabulary)
-    if load_format in ORIGINAL_FORMATS and getattr(config, "quantization_config", None) is None:
+    if (vocabulary_folder := Path(tokenizer or model)).is_dir():
+        _verify_vocabulary(config, Vocabulary.from_file(vocabulary_folder / VOCABULARY_FILE))
+    quantized = any(hasattr(config, key) for key in ("quantization_config", "compression_config"))
+    if check_tensors and not quantized:
         _verify_tensors(stored_shapes(folder), checkpoint_shapes(config))
 
 

@@ -20,7 +20,7 @@ from vllm.v1.engine.exceptions import EngineGenerateError
 
 import qwenvl
 from qwenvl.chat import Image, Message, PromptFormat, render_chatml
-from qwenvl.engine.checkpoint import verify_checkpoint
+from qwenvl.engine.checkpoint import ORIGINAL_FORMATS, verify_checkpoint
 from qwenvl.engine.protocol import GenerationRequest, ModelInfo, SamplingDefaults, SamplingOptions, Step
 from qwenvl.engine.vllm_outputs import StepReader, is_aborted, sampling_params
 from qwenvl.errors import EngineDeadError, EngineError, UserError
@@ -72,7 +72,7 @@ class VLLMEngine:
     async def start(self) -> None:
         """Load the model and answer one request."""
         plugin.register()
-        await asyncio.to_thread(verify_checkpoint, self._args.model, self._args.load_format)
+        await asyncio.to_thread(self._verify_checkpoint)
         try:
             self._llm = await asyncio.to_thread(AsyncLLM.from_engine_args, self._args)
         except (RuntimeError, ValueError) as error:
@@ -134,6 +134,13 @@ class VLLMEngine:
     async def wait_dead(self) -> None:
         """Return when the engine has died by itself."""
         await self._dead.wait()
+
+    def _verify_checkpoint(self) -> None:
+        args = self._args
+        if args.hf_config_path or args.hf_overrides:
+            return
+        check_tensors = args.load_format in ORIGINAL_FORMATS and args.quantization is None
+        verify_checkpoint(args.model, tokenizer=args.tokenizer, check_tensors=check_tensors)
 
     async def _watch(self) -> None:
         # vLLM's monitor thread sets a flag and offers nothing to wait on.

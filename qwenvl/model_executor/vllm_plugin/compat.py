@@ -11,6 +11,7 @@ from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdate
 from vllm.platforms import current_platform
 from vllm.renderers.registry import RENDERER_REGISTRY
 from vllm.tokenizers.registry import TokenizerRegistry
+from vllm.utils import length_from_prompt_token_ids_or_embeds
 from vllm.v1.engine.core import EngineCore
 from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 from vllm.v1.engine.input_processor import InputProcessor
@@ -98,10 +99,11 @@ def _salt_by_bucket(process_inputs: Any) -> Any:
                 "Qwen models take no input in pieces: their rotary base is fixed by the length of the whole prompt"
             )
         request = process_inputs(self, *args, **kwargs)
-        if request.prompt_token_ids is not None:
-            bucket = prompt_bucket(config, len(request.prompt_token_ids))
-            if bucket:
-                request.cache_salt = f"{request.cache_salt or ''}|dynamic-ntk-{bucket}"
+        length = length_from_prompt_token_ids_or_embeds(request.prompt_token_ids, request.prompt_embeds)
+        bucket = prompt_bucket(config, length)
+        if bucket or request.cache_salt:
+            # The bucket stands in front of every user's salt, so that no salt can pass for a bucket.
+            request.cache_salt = f"{bucket}|{request.cache_salt or ''}"
         return request
 
     return wrapper
