@@ -97,9 +97,10 @@ def _add_settings(group: Any) -> None:
             group.add_argument(
                 "--api-key",
                 dest=name,
-                nargs="+",
-                default=None,
-                help=f"{field.description} Also read from {API_KEY_VARIABLE}.",
+                # vLLM's takes several values, and a MODEL that follows with them.
+                action="append",
+                metavar="KEY",
+                help=f"{field.description} Give it once for each key. Also read from {API_KEY_VARIABLE}.",
             )
         elif isinstance(default, bool):
             group.add_argument(option, action=argparse.BooleanOptionalAction, default=default, help=field.description)

@@ -1,6 +1,6 @@
 from qwenvl.chat import Image, Message, PromptFormat, Role, Text, Vocabulary, images_of, render
-from tests.chat.test_vocabulary import GOLDEN, PUBLISHED, SMALL
 from tests.parity.golden import GoldenCase, cases
+from tests.vocabularies import GOLDEN, PUBLISHED, SMALL
 
 VOCABULARY = Vocabulary.from_file(SMALL)
 

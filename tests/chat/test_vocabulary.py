@@ -1,21 +1,14 @@
-import json
 import unicodedata
 from pathlib import Path
 from typing import Any
 
-import dashscope
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qwenvl.chat.vocabulary import CONTROL_TOKENS, GROUNDING_TAGS, SPECIAL_TOKENS, Vocabulary
 from qwenvl.errors import CheckpointError, UserError
-
-GOLDEN: dict[str, Any] = json.loads(
-    (Path(__file__).parents[1] / "data" / "golden" / "tokenizer_golden.json").read_text(encoding="utf-8")
-)
-PUBLISHED = Path(dashscope.__file__).parent / "resources" / "qwen.tiktoken"
-SMALL = Path(__file__).parents[1] / "data" / "golden" / "tiny-448" / "qwen.tiktoken"
+from tests.vocabularies import GOLDEN, PUBLISHED, SMALL
 
 
 @pytest.fixture(scope="module")

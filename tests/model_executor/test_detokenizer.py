@@ -6,7 +6,7 @@ from vllm import SamplingParams
 
 from qwenvl.chat import Vocabulary
 from qwenvl.model_executor.vllm_plugin.detokenizer import QWenDetokenizer
-from tests.chat.test_vocabulary import SMALL
+from tests.vocabularies import SMALL
 
 VOCABULARY = Vocabulary.from_file(SMALL)
 

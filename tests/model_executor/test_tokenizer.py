@@ -7,8 +7,8 @@ from qwenvl.chat import Message, render
 from qwenvl.errors import CheckpointError, UserError
 from qwenvl.model_executor.config import QWenConfig
 from qwenvl.model_executor.tokenizer import QWenTokenizer
-from tests.chat.test_vocabulary import GOLDEN, PUBLISHED
 from tests.parity.golden import CHECKPOINT
+from tests.vocabularies import GOLDEN, PUBLISHED
 
 AutoConfig.register("qwen", QWenConfig, exist_ok=True)
 AutoTokenizer.register(QWenConfig, slow_tokenizer_class=QWenTokenizer, exist_ok=True)
