@@ -7,7 +7,7 @@ import torch
 from qwenvl.chat import VOCABULARY_FILE
 from qwenvl.engine.checkpoint import verify_checkpoint
 from qwenvl.errors import CheckpointError
-from tests.parity.checkpoints import golden_tensors, write_checkpoint, write_gptq_pair
+from tests.parity.checkpoints import METHODS, golden_tensors, write_checkpoint, write_dequantized, write_quantized
 from tests.parity.golden import CHECKPOINT
 
 NORM = "transformer.h.1.ln_2.weight"
@@ -16,9 +16,9 @@ NORM = "transformer.h.1.ln_2.weight"
 def test_good_checkpoints(tmp_path: Path) -> None:
     verify_checkpoint(str(CHECKPOINT))
     verify_checkpoint("Qwen/Qwen-VL-Chat")
-    packed, dense = write_gptq_pair(tmp_path)
-    verify_checkpoint(str(packed))
-    verify_checkpoint(str(dense))
+    verify_checkpoint(str(write_dequantized(tmp_path / "dense")))
+    for method in METHODS:
+        verify_checkpoint(str(write_quantized(tmp_path / method, method)))
 
 
 def test_shards_and_stale_buffers(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +15,8 @@ from tests.parity.golden import CHECKPOINT
 GROUP = 128
 NIBBLES = 8
 """4-bit values in one int32."""
+ZERO = 8
+AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 
 def golden_tensors() -> dict[str, Tensor]:
@@ -36,57 +38,122 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], **config: obje
     return folder
 
 
-def write_gptq_pair(folder: Path) -> tuple[Path, Path]:
-    """A GPTQ Int4 checkpoint in the released layout, and its dequantised twin in the original one.
+def write_quantized(folder: Path, method: str) -> Path:
+    """The linears of the language model in 4 bits, in the layout of a method: see :data:`METHODS`.
 
-    Scales are powers of two, so that the twin's weights are exact in every dtype.
+    Scales are powers of two, so that :func:`write_dequantized` is exact in every dtype.
     """
-    packed, dense = {}, {}
-    for name, weight in golden_tensors().items():
+    pack, config = METHODS[method]
+    originals = golden_tensors()
+    tensors: dict[str, Tensor] = {}
+    for name, weight in originals.items():
         if not is_layer_linear(name):
-            packed[name] = dense[name] = weight
+            tensors[name] = weight
             continue
-        module = name.removesuffix(".weight")
-        quantized_IO, scales_GO = _quantize(weight.float().t())
-        columns, rows = quantized_IO.shape
-        dense[name] = ((quantized_IO - 8) * scales_GO.repeat_interleave(GROUP, 0)).t().contiguous().half()
-        packed[f"{module}.qweight"] = _pack(quantized_IO)
-        # The format stores zero points less one; with symmetric quantisation each is 8.
-        packed[f"{module}.qzeros"] = _pack(torch.full((rows, columns // GROUP), 7)).t().contiguous()
-        packed[f"{module}.scales"] = scales_GO.half()
-        packed[f"{module}.g_idx"] = (torch.arange(columns) // GROUP).to(torch.int32)
-        if f"{module}.bias" not in golden_tensors():
-            packed[f"{module}.bias"] = torch.zeros(rows, dtype=torch.float16)
-    quantization = {
-        "bits": 4,
-        "group_size": GROUP,
-        "damp_percent": 0.01,
-        "desc_act": False,
-        "static_groups": False,
-        "sym": True,
-        "true_sequential": True,
-        "model_name_or_path": None,
-        "model_file_base_name": "model",
-        "quant_method": "gptq",
-    }
-    return (
-        write_checkpoint(folder / "int4", packed, quantization_config=quantization),
-        write_checkpoint(folder / "dequantized", dense),
-    )
+        module = name.removesuffix("weight")
+        tensors |= {f"{module}{kind}": part for kind, part in pack(*_quantize(weight)).items()}
+        if method == "gptq" and f"{module}bias" not in originals:
+            # Its packer adds a bias of zeros where a linear has none.
+            tensors[f"{module}bias"] = torch.zeros(weight.shape[0], dtype=torch.float16)
+    return write_checkpoint(folder, tensors, quantization_config=config)
 
 
-def _quantize(weight_IO: Tensor) -> tuple[Tensor, Tensor]:
-    groups = weight_IO.unflatten(0, (-1, GROUP))
+def write_dequantized(folder: Path) -> Path:
+    """The twin of every quantised checkpoint: the same numbers, unpacked."""
+    tensors = golden_tensors()
+    for name in filter(is_layer_linear, golden_tensors()):
+        values_IO, scales_GO = _quantize(tensors[name])
+        tensors[name] = ((values_IO - ZERO) * scales_GO.repeat_interleave(GROUP, 0)).t().contiguous().half()
+    return write_checkpoint(folder, tensors)
+
+
+def _quantize(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
+    """Values 0 to 15 around :data:`ZERO` (inputs, outputs), and their scales (groups, outputs)."""
+    groups = weight_OI.float().t().unflatten(0, (-1, GROUP))
     scales_GO = torch.exp2(torch.ceil(torch.log2(groups.abs().amax(1) / 7)))
-    quantized = (groups / scales_GO.unsqueeze(1)).round().clamp(-8, 7) + 8
-    return quantized.flatten(0, 1).long(), scales_GO
+    values = (groups / scales_GO.unsqueeze(1)).round().clamp(-8, 7) + ZERO
+    return values.flatten(0, 1).long(), scales_GO
 
 
-def _pack(values_IO: Tensor) -> Tensor:
-    """Eight 4-bit values of the first axis in one int32, the first in the lowest bits."""
-    nibbles = values_IO.long().unflatten(0, (-1, NIBBLES))
-    packed = sum(nibbles[:, i] << (4 * i) for i in range(NIBBLES))
+def _pack(values: Tensor, order: Sequence[int] = range(NIBBLES)) -> Tensor:
+    """Eight 4-bit values of the last axis in one int32; ``order`` says which goes where, lowest bits first."""
+    nibbles = values.long().unflatten(-1, (-1, NIBBLES))
+    packed = sum(nibbles[..., source] << (4 * i) for i, source in enumerate(order))
     return torch.where(packed >= 2**31, packed - 2**32, packed).to(torch.int32).contiguous()
+
+
+def _pack_gptq(values_IO: Tensor, scales_GO: Tensor) -> dict[str, Tensor]:
+    columns = values_IO.shape[0]
+    return {
+        "qweight": _pack(values_IO.t()).t().contiguous(),
+        # The format stores zero points less one.
+        "qzeros": _pack(torch.full(scales_GO.shape, ZERO - 1)),
+        "scales": scales_GO.half(),
+        "g_idx": (torch.arange(columns) // GROUP).to(torch.int32),
+    }
+
+
+def _pack_awq(values_IO: Tensor, scales_GO: Tensor) -> dict[str, Tensor]:
+    return {
+        "qweight": _pack(values_IO, AWQ_ORDER),
+        "qzeros": _pack(torch.full(scales_GO.shape, ZERO), AWQ_ORDER),
+        "scales": scales_GO.half(),
+    }
+
+
+def _pack_compressed_tensors(values_IO: Tensor, scales_GO: Tensor) -> dict[str, Tensor]:
+    values_OI = values_IO.t()
+    return {
+        "weight_packed": _pack(values_OI),
+        "weight_scale": scales_GO.t().contiguous().half(),
+        "weight_shape": torch.tensor(values_OI.shape),
+    }
+
+
+METHODS: dict[str, tuple[Callable[[Tensor, Tensor], dict[str, Tensor]], dict[str, object]]] = {
+    # As in the released Qwen-VL-Chat-Int4.
+    "gptq": (
+        _pack_gptq,
+        {
+            "bits": 4,
+            "group_size": GROUP,
+            "damp_percent": 0.01,
+            "desc_act": False,
+            "static_groups": False,
+            "sym": True,
+            "true_sequential": True,
+            "model_name_or_path": None,
+            "model_file_base_name": "model",
+            "quant_method": "gptq",
+        },
+    ),
+    "awq": (
+        _pack_awq,
+        {"quant_method": "awq", "bits": 4, "group_size": GROUP, "zero_point": True, "version": "gemm"},
+    ),
+    "compressed-tensors": (
+        _pack_compressed_tensors,
+        {
+            "quant_method": "compressed-tensors",
+            "format": "pack-quantized",
+            "quantization_status": "compressed",
+            "ignore": ["lm_head"],
+            "config_groups": {
+                "group_0": {
+                    "targets": ["Linear"],
+                    "weights": {
+                        "num_bits": 4,
+                        "type": "int",
+                        "symmetric": True,
+                        "strategy": "group",
+                        "group_size": GROUP,
+                        "dynamic": False,
+                    },
+                }
+            },
+        },
+    ),
+}
 
 
 def write_adapter(folder: Path, *, rank: int = 8, alpha: int = 16, seed: int = 0) -> Path:

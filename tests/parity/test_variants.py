@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from tests.parity.checkpoints import (
+    METHODS,
     golden_tensors,
     write_adapter,
     write_checkpoint,
-    write_gptq_pair,
+    write_dequantized,
     write_merged,
+    write_quantized,
 )
 from tests.parity.conftest import answer_ids, greedy_answers, open_llm
 from tests.parity.golden import STEPS, cases
@@ -57,13 +59,21 @@ def test_bfloat16_logprobs(record_property: Callable[[str, object], None], capsy
     assert mean < BFLOAT16_MEAN_BOUND
 
 
-def test_gptq_int4_equals_its_dequantized_twin(variants: Variants) -> None:
-    packed, dense = write_gptq_pair(variants("gptq"))
-    with open_llm(packed, dtype="float16") as llm:
-        quantized = all_answers(llm)
-    with open_llm(dense, dtype="float16") as llm:
-        assert quantized == all_answers(llm)
-    assert quantized != GOLDEN_ANSWERS
+@pytest.fixture(scope="module")
+def dequantized_answers(variants: Variants) -> list[tuple[int, ...]]:
+    with open_llm(write_dequantized(variants("dequantized")), dtype="float16") as llm:
+        answers = all_answers(llm)
+    assert answers != GOLDEN_ANSWERS
+    return answers
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_4_bit_equals_its_dequantized_twin(
+    method: str, variants: Variants, dequantized_answers: list[tuple[int, ...]]
+) -> None:
+    with open_llm(write_quantized(variants(method), method), dtype="float16") as llm:
+        assert llm.llm_engine.model_config.quantization is not None
+        assert all_answers(llm) == dequantized_answers
 
 
 def test_pickled_shards_with_stale_buffers(variants: Variants) -> None:
