@@ -73,9 +73,15 @@ def _engine(args: Any) -> "Engine":
 
 def _choose_model(namespace: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """MODEL, or ``--model`` as vLLM's engine options spell it, or the built-in checkpoint."""
+    named = namespace.model != parser.get_default("model")
+    if namespace.model_tag and named:
+        parser.error(f"two models: {namespace.model_tag} and --model {namespace.model}")
     if namespace.model_tag:
         namespace.model = namespace.model_tag
-    elif namespace.model == parser.get_default("model"):
+    elif not named:
+        for name in namespace.served_model_name or []:
+            if os.path.isdir(name):
+                parser.error(f"--served-model-name took {name} for a name: put MODEL first")
         from qwenvl.demo.checkpoint import ensure_checkpoint
 
         namespace.model = str(ensure_checkpoint())
@@ -110,8 +116,12 @@ def _add_settings(group: Any) -> None:
 
 def _settings(namespace: argparse.Namespace) -> Settings:
     values = {name: getattr(namespace, name) for name in Settings.model_fields}
-    keys = values["api_keys"] or [key for key in [os.environ.get(API_KEY_VARIABLE)] if key]
-    return Settings(**{**values, "api_keys": tuple(map(SecretStr, keys))})
+    keys = values["api_keys"]
+    if not keys and (key := os.environ.get(API_KEY_VARIABLE)) is not None:
+        if not key:
+            raise ValueError(f"{API_KEY_VARIABLE} is set but empty: set a key, or unset it to serve everyone")
+        keys = [key]
+    return Settings(**{**values, "api_keys": tuple(map(SecretStr, keys or ()))})
 
 
 if __name__ == "__main__":

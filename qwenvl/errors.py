@@ -62,5 +62,9 @@ class EngineError(QwenVLError):
     """The engine failed; no change to the request will help."""
 
 
+class EngineBusyError(EngineError):
+    """The engine takes no more requests just now; the same one may succeed later."""
+
+
 class EngineDeadError(EngineError):
     """The engine process is gone, and so is every request it held."""

@@ -1,7 +1,7 @@
 """A small real engine: a language model of arithmetic over a real vocabulary.
 
-The next token's scores are a hash of the tokens so far, so equal prompts have equal answers, images count by their
-size and place, and every sampling option does what it says. Tests steer it with :meth:`hold`, :meth:`release` and
+The next token's scores are a hash of the tokens so far, so equal prompts have equal answers, images count by what the
+model sees of them and their place, and every sampling option does what it says. Tests steer it with :meth:`hold`, :meth:`release` and
 :meth:`die`, and wait with :meth:`until`.
 """
 
@@ -9,6 +9,7 @@ import asyncio
 import codecs
 import math
 import random
+import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,8 @@ from qwenvl.engine import (
     TokenLogprob,
     Usage,
 )
-from qwenvl.errors import CheckpointError, EngineDeadError, UserError
+from qwenvl.errors import CheckpointError, EngineBusyError, EngineDeadError, UserError
+from qwenvl.model_executor.pictures import fit_image
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 TINY = GOLDEN / "tiny-448"
@@ -51,6 +53,7 @@ def model_info(
         vocabulary=vocabulary,
         vocab_size=768,
         max_model_len=max_model_len,
+        image_size=448 if tokens_per_image else 0,
         tokens_per_image=tokens_per_image,
         max_images=max_images,
         max_logprobs=max_logprobs,
@@ -66,11 +69,15 @@ class FakeEngine:
 
     Args:
         info: what is served.
+        capacity: most requests in flight; None takes any number.
         start_error: raised by :meth:`start`.
     """
 
-    def __init__(self, info: ModelInfo | None = None, *, start_error: Exception | None = None) -> None:
+    def __init__(
+        self, info: ModelInfo | None = None, *, capacity: int | None = None, start_error: Exception | None = None
+    ) -> None:
         self._info = info or model_info()
+        self._capacity = capacity
         self._start_error = start_error
         self._alive = False
         self._running: dict[str, asyncio.Event] = {}
@@ -150,6 +157,8 @@ class FakeEngine:
             raise EngineDeadError("the fake engine does not run")
         if "refuse me" in self.info.vocabulary.decode(request.token_ids):
             raise UserError("the fake engine refuses this", param="messages", code="refused")
+        if self._capacity is not None and len(self._running) >= self._capacity:
+            raise EngineBusyError("the fake engine is full")
         ended = self._running[request.request_id] = asyncio.Event()
         self.requests.append(request)
         await self._notify()
@@ -304,7 +313,8 @@ class _HeldBackText:
 def _answer(request: GenerationRequest, info: ModelInfo) -> Iterator[Step]:
     sampling = request.sampling
     state = 1
-    for number in (*request.token_ids, *(side for image in request.images for side in image.size)):
+    pictures = [zlib.crc32(fit_image(image, info.image_size).tobytes()) for image in request.images]
+    for number in (*request.token_ids, *pictures):
         state = (state * 31 + number + 1) % MODULUS
     sequences = []
     for index in range(sampling.n):

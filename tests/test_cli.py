@@ -64,6 +64,27 @@ def test_cpu_memory_is_bounded_unless_chosen() -> None:
     assert engine_args(parser.parse_args(["--kv-cache-memory-bytes", "1G"])).kv_cache_memory_bytes == 2**30
 
 
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([str(CHECKPOINT), "--model", "other"], "two models"),
+        (["--served-model-name", "a", str(CHECKPOINT)], "put MODEL first"),
+        (["--max-images", "-1"], "--max-images: "),
+    ],
+)
+def test_bad_options(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serve", *arguments])
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_empty_key_does_not_open_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QWENVL_API_KEY", "")
+    with pytest.raises(SystemExit):
+        cli.main(["serve", str(CHECKPOINT)])
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])

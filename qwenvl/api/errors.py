@@ -7,12 +7,14 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from qwenvl.errors import EngineDeadError, EngineError, UserError
+from qwenvl.errors import EngineBusyError, EngineDeadError, EngineError, UserError
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; only logs ever see it."""
 
-_HEADERS_BY_STATUS: Mapping[int, Mapping[str, str]] = {401: {"WWW-Authenticate": "Bearer"}}
+RETRY_SECONDS = 1
+"""When to try again where the engine is full."""
+
 _TYPES_BY_STATUS: Mapping[int, str] = {401: "authentication_error", 403: "permission_error"}
 
 
@@ -64,7 +66,13 @@ class ErrorResponse(BaseModel):
 def status_of(error: Exception) -> int:
     if isinstance(error, UserError):
         return error.status
-    return 503 if isinstance(error, EngineDeadError) else 500
+    return 503 if isinstance(error, EngineBusyError | EngineDeadError) else 500
+
+
+def headers_of(error: Exception) -> Mapping[str, str]:
+    if isinstance(error, EngineBusyError):
+        return {"Retry-After": str(RETRY_SECONDS)}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, AuthenticationError) else {}
 
 
 def describe(error: Exception) -> ErrorResponse:
@@ -72,6 +80,9 @@ def describe(error: Exception) -> ErrorResponse:
     if isinstance(error, UserError):
         kind = _TYPES_BY_STATUS.get(error.status, "invalid_request_error")
         return _response(error.message, kind, error.param, error.code)
+    if isinstance(error, EngineBusyError):
+        message = "The engine holds as many requests as it can and takes no more just now. Try again in a moment."
+        return _response(message, "server_error", None, "engine_busy")
     if isinstance(error, EngineDeadError):
         message = "The engine has stopped and serves no more requests. Try again once the server has restarted."
         return _response(message, "server_error", None, "engine_dead")
@@ -81,8 +92,7 @@ def describe(error: Exception) -> ErrorResponse:
 
 
 def error_response(error: Exception) -> JSONResponse:
-    status = status_of(error)
-    return JSONResponse(describe(error).model_dump(), status, _HEADERS_BY_STATUS.get(status))
+    return JSONResponse(describe(error).model_dump(), status_of(error), headers_of(error))
 
 
 def install(app: FastAPI) -> None:

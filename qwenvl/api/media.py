@@ -21,6 +21,7 @@ from qwenvl.api.conversation import ImageReference
 from qwenvl.api.fetching import Fetcher, FetchError, ResponseTooLargeError
 from qwenvl.api.settings import Settings
 from qwenvl.errors import ImageError
+from qwenvl.model_executor.pictures import fit_image
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ ResultT = TypeVar("ResultT")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """What is decoded. Pillow knows more, of which some start other programs."""
+
+MAX_FETCHES = 4
+"""Images of one request fetched at a time: slow hosts of one request must not take every connection there is."""
 
 _FORMATS = ", ".join(FORMATS)
 
@@ -44,18 +48,24 @@ class ImageLoader:
         self._fetcher = Fetcher(allow_private_addresses=settings.allow_private_addresses)
         self._threads = anyio.CapacityLimiter(settings.image_threads)
 
-    async def load(self, references: Sequence[ImageReference]) -> tuple[PIL.Image.Image, ...]:
-        """Load all images at the same time.
+    async def load(self, references: Sequence[ImageReference], image_size: int) -> tuple[PIL.Image.Image, ...]:
+        """Load all images of a request at the same time, of which at most ``MAX_FETCHES`` are fetched.
+
+        Args:
+            references: where the images are.
+            image_size: side of the square, in pixels, that each is fitted to as soon as it is decoded: no more
+                pictures of full size exist than threads decode.
 
         Returns:
-            Decoded pictures in the order of ``references``, in the mode and orientation their files have.
+            Pictures as the model sees them, in the order of ``references``.
 
         Raises:
             ImageError: one of them is refused; ``param`` says which.
         """
+        fetches = asyncio.Semaphore(MAX_FETCHES)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._load(reference)) for reference in references]
+                tasks = [group.create_task(self._load(reference, image_size, fetches)) for reference in references]
         except* ImageError as errors:
             failure = errors.exceptions[0]
         else:
@@ -65,20 +75,24 @@ class ImageLoader:
     async def aclose(self) -> None:
         await self._fetcher.aclose()
 
-    async def _load(self, reference: ImageReference) -> PIL.Image.Image:
+    async def _load(self, reference: ImageReference, image_size: int, fetches: asyncio.Semaphore) -> PIL.Image.Image:
         url = reference.url.strip()
         scheme = url[:32].partition(":")[0].lower()
         if scheme in ("http", "https"):
-            content = await self._fetch(url, reference.param)
-        elif scheme == "data":
+            # Held until it is decoded, so that what was fetched does not pile up either.
+            async with fetches:
+                return await self._picture(await self._fetch(url, reference.param), image_size, reference.param)
+        if scheme == "data":
             content = await self._in_thread(decode_data_url, url, self._settings.max_image_bytes, reference.param)
-        else:
-            raise ImageError(
-                f"{reference.param} must be an http or https URL, or a data URL with base64 content.",
-                param=reference.param,
-                code="invalid_image_url",
-            )
-        return await self._in_thread(decode_image, content, self._settings.max_image_pixels, reference.param)
+            return await self._picture(content, image_size, reference.param)
+        raise ImageError(
+            f"{reference.param} must be an http or https URL, or a data URL with base64 content.",
+            param=reference.param,
+            code="invalid_image_url",
+        )
+
+    async def _picture(self, content: bytes, image_size: int, param: str) -> PIL.Image.Image:
+        return await self._in_thread(_fitted, content, self._settings.max_image_pixels, image_size, param)
 
     async def _fetch(self, url: str, param: str) -> bytes:
         try:
@@ -149,6 +163,10 @@ def decode_image(content: bytes, max_pixels: int, param: str) -> PIL.Image.Image
     except Exception as error:
         raise _damaged(error, param) from None
     return image
+
+
+def _fitted(content: bytes, max_pixels: int, image_size: int, param: str) -> PIL.Image.Image:
+    return fit_image(decode_image(content, max_pixels, param), image_size)
 
 
 def _damaged(error: Exception, param: str) -> ImageError:

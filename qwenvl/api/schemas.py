@@ -4,9 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+MAX_MESSAGES = 4096
+MAX_PARTS = 1024
 MAX_STOP_STRINGS = 16
+MAX_N = 128
 INT32_MAX = 2**31 - 1
-INT64_MAX = 2**63 - 1
+MIN_SEED = -(2**63)
+# vLLM adds the answer's index to the seed, and writes 64 bits.
+MAX_SEED = 2**63 - 1 - MAX_N
 
 
 class WireModel(BaseModel):
@@ -51,7 +56,8 @@ class ChatMessage(WireModel):
     role: str
     content: Annotated[
         Annotated[str, Tag("@a string")]
-        | Annotated[list[ContentPart], Tag("@a list of parts")]
+        # Only the first complaint is told, and there may be millions.
+        | Annotated[list[ContentPart], Tag("@a list of parts"), Field(max_length=MAX_PARTS, fail_fast=True)]
         | Annotated[None, Tag("@null")],
         _shape({str: "a string", list: "a list of parts"}),
     ] = None
@@ -74,7 +80,7 @@ class ChatCompletionRequest(WireModel):
     """``POST /v1/chat/completions``. A field that is null counts as one that is not there."""
 
     model: str
-    messages: list[ChatMessage]
+    messages: list[ChatMessage] = Field(max_length=MAX_MESSAGES, fail_fast=True)
 
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -87,8 +93,8 @@ class ChatCompletionRequest(WireModel):
         | Annotated[None, Tag("@null")],
         _shape({str: "a string", list: "a list of strings"}),
     ] = None
-    seed: int | None = Field(None, ge=-INT64_MAX - 1, le=INT64_MAX)
-    n: int | None = Field(None, ge=1, le=128)
+    seed: int | None = Field(None, ge=MIN_SEED, le=MAX_SEED)
+    n: int | None = Field(None, ge=1, le=MAX_N)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     repetition_penalty: float | None = Field(None, gt=0, le=2)

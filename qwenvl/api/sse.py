@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import AppStatus
-from starlette.types import Receive
+from starlette.types import Receive, Scope, Send
 
 from qwenvl.api.generation import while_connected
 
@@ -39,14 +39,25 @@ async def event_stream(receive: Receive, events: AsyncGenerator[str]) -> EventSo
     except BaseException:
         await events.aclose()
         raise
-    return EventSourceResponse(_encoded(first, events), sep="\n", headers={"Cache-Control": "no-cache"})
+    return _ClosingResponse(first, events)
+
+
+class _ClosingResponse(EventSourceResponse):
+    """Closes ``rest`` however it ends, also where the client leaves before the headers or the first event are sent."""
+
+    def __init__(self, first: str, rest: AsyncGenerator[str]) -> None:
+        super().__init__(_encoded(first, rest), sep="\n", headers={"Cache-Control": "no-cache"})
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._rest):
+            await super().__call__(scope, receive, send)
 
 
 async def _encoded(first: str, rest: AsyncGenerator[str]) -> AsyncGenerator[ServerSentEvent]:
     yield encode_event(first)
-    async with aclosing(rest):
-        async for event in rest:
-            yield encode_event(event)
+    async for event in rest:
+        yield encode_event(event)
 
 
 def encode_event(data: str) -> ServerSentEvent:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import anyio.to_thread
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
@@ -13,6 +14,9 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 TAG = "@"
 """First letter of union tags in the wire types, which pydantic reports among the field names."""
+
+LARGE_BODY_BYTES = 256 * 1024
+"""Bodies past this are parsed in a thread: they take longer than the event loop may stand still."""
 
 _SHOWN = 40
 _JSON_NAMES = {"True": "true", "False": "false", "None": "null", "nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
@@ -36,9 +40,10 @@ _MESSAGES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "less_than": lambda limits: f"must be less than {_number(limits['lt'])}",
     "literal_error": lambda limits: f"must be {limits['expected']}",
     "string_too_short": lambda _: "must not be empty",  # no string has another lower limit
-    "too_short": lambda limits: f"must have at least {limits['min_length']} item(s)",
-    "too_long": lambda limits: f"must have at most {limits['max_length']} item(s)",
+    "too_short": lambda limits: f"must have at least {limits['min_length']} item(s), not {limits['actual_length']}",
+    "too_long": lambda limits: f"must have at most {limits['max_length']} item(s), not {limits['actual_length']}",
 }
+_SAY_WHAT_WAS_FOUND = ("missing", "extra_forbidden", "too_short", "too_long")
 
 
 async def parse_body(request: Request, model: type[ModelT]) -> ModelT:
@@ -50,8 +55,15 @@ async def parse_body(request: Request, model: type[ModelT]) -> ModelT:
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise MediaTypeError(f"The body must be JSON, sent with 'Content-Type: application/json', not {media_type!r}.")
+    body = await request.body()
+    if len(body) > LARGE_BODY_BYTES:
+        return await anyio.to_thread.run_sync(_parse, body, model)
+    return _parse(body, model)
+
+
+def _parse(body: bytes, model: type[ModelT]) -> ModelT:
     try:
-        return model.model_validate_json(await request.body())
+        return model.model_validate_json(body)
     except ValidationError as error:
         raise explain(error) from None
 
@@ -87,7 +99,7 @@ def _number(limit: float) -> str:
 
 def _found(error: Mapping[str, Any]) -> str:
     found = error["input"]
-    if error["type"] in ("missing", "extra_forbidden"):
+    if error["type"] in _SAY_WHAT_WAS_FOUND or (isinstance(found, str) and len(found) > _SHOWN):
         return ""
     if isinstance(found, bool | int | float | str) or found is None:
         shown = repr(found) if isinstance(found, str) else str(found)

@@ -12,11 +12,13 @@ Three ways to encode, by how far the text is trusted:
 
 import base64
 import binascii
+import copy
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import regex
 import tiktoken
 
 from qwenvl.errors import CheckpointError, UserError
@@ -51,6 +53,11 @@ CONTROL_TOKENS = tuple(token for token in SPECIAL_TOKENS if token not in GROUNDI
 SPLIT_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+MAX_COMBINING_MARKS = 256
+"""In a row. Normalising sorts each run of marks in quadratic time, and nothing else runs in the process meanwhile."""
+
+_TOO_MANY_MARKS = regex.compile(rf"\p{{M}}{{{MAX_COMBINING_MARKS + 1}}}")
 
 
 class Vocabulary:
@@ -117,6 +124,12 @@ class Vocabulary:
             raise CheckpointError(f"the vocabulary {path} holds no tokens")
         return cls(ranks)
 
+    def without_grounding(self) -> "Vocabulary":
+        """The same vocabulary for a text model: it was never taught the grounding tags, so they are ordinary text."""
+        text_only = copy.copy(self)
+        text_only._grounding_tags = frozenset()
+        return text_only
+
     def __len__(self) -> int:
         return self.size
 
@@ -132,11 +145,22 @@ class Vocabulary:
         """Token ids of a trusted prompt: every special token is parsed."""
         return self._encode(text, self._all_special)
 
-    def _encode(self, text: str, special: frozenset[str]) -> list[int]:
-        try:
-            return self._encoding.encode(
-                unicodedata.normalize("NFC", text), allowed_special=special, disallowed_special=()
+    def normalize(self, text: str) -> str:
+        """``text`` in Unicode's NFC, as the original tokenises it.
+
+        Raises:
+            UserError: more combining marks in a row than :data:`MAX_COMBINING_MARKS`.
+        """
+        if _TOO_MANY_MARKS.search(text):
+            raise UserError(
+                f"the text holds more than {MAX_COMBINING_MARKS} combining marks in a row: no writing system needs them"
             )
+        return unicodedata.normalize("NFC", text)
+
+    def _encode(self, text: str, special: frozenset[str]) -> list[int]:
+        normalized = self.normalize(text)
+        try:
+            return self._encoding.encode(normalized, allowed_special=special, disallowed_special=())
         except ValueError as error:
             # The split pattern backtracks over white space: past some 500,000 characters in a row its stack is full.
             raise UserError("the text holds more white space in a row than can be tokenised: shorten it") from error

@@ -60,7 +60,8 @@ class GenerationRequest:
     Attributes:
         request_id: unique among the requests in flight; the handle for :meth:`Engine.abort`.
         token_ids: the prompt, each image a pair ``<img> </img>`` (see :class:`qwenvl.chat.Rendered`).
-        images: in the order of their pairs. Any mode and size: the engine converts and resizes.
+        images: in the order of their pairs, of any mode and size. Images fitted to the model's size already
+            (:func:`qwenvl.model_executor.pictures.fit_image`) cost the engine nothing.
     """
 
     request_id: str
@@ -134,6 +135,7 @@ class ModelInfo:
         names: the first is the model's own, the rest aliases.
         max_model_len: context in tokens, prompt and answer together.
         tokens_per_image: positions one image takes between its two tags; 0 where the model sees no images.
+        image_size: side in pixels of the square that every image is fitted to; 0 where the model sees no images.
         max_images: most images in one prompt.
         max_logprobs: most alternatives reported for each token.
         prompt_format: ``chat_format`` of the checkpoint's ``generation_config.json``.
@@ -145,6 +147,7 @@ class ModelInfo:
     vocab_size: int
     max_model_len: int
     tokens_per_image: int
+    image_size: int
     max_images: int
     max_logprobs: int
     defaults: SamplingDefaults
@@ -188,6 +191,7 @@ class Engine(Protocol):
 
         Raises:
             UserError: the engine refuses this request and would take another.
+            EngineBusyError: the engine is full and would take the same request later.
             EngineDeadError: the engine died; every request in flight gets this.
         """
 

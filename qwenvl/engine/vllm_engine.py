@@ -5,14 +5,16 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import PIL.Image
+import psutil
 import torch
 import transformers
 import vllm
 from vllm import AsyncEngineArgs
-from vllm.exceptions import VLLMClientError
+from vllm.exceptions import GracefulHTTPError, VLLMClientError
 from vllm.inputs import TokensPrompt
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError as VLLMEngineDeadError
@@ -23,10 +25,10 @@ from qwenvl.chat import Image, Message, PromptFormat, render_chatml
 from qwenvl.engine.checkpoint import ORIGINAL_FORMATS, verify_checkpoint
 from qwenvl.engine.protocol import GenerationRequest, ModelInfo, SamplingDefaults, SamplingOptions, Step
 from qwenvl.engine.vllm_outputs import StepReader, is_aborted, sampling_params
-from qwenvl.errors import EngineDeadError, EngineError, UserError
+from qwenvl.errors import CheckpointError, EngineBusyError, EngineDeadError, EngineError, UserError
 from qwenvl.model_executor import plugin
 from qwenvl.model_executor.config import QWenConfig
-from qwenvl.model_executor.image_processor import fit_image
+from qwenvl.model_executor.pictures import fit_image
 from qwenvl.model_executor.tokenizer import QWenTokenizer
 
 DEATH_POLL_SECONDS = 0.25
@@ -74,22 +76,37 @@ class VLLMEngine:
         plugin.register()
         await asyncio.to_thread(self._verify_checkpoint)
         try:
-            self._llm = await asyncio.to_thread(AsyncLLM.from_engine_args, self._args)
-        except (RuntimeError, ValueError) as error:
+            self._llm = await self._load()
+            info = _describe(self._llm, self._args)
+            self._watcher = asyncio.create_task(self._watch(), name="engine-watcher")
+            await self._warm_up(info)
+        except (OSError, RuntimeError, ValueError) as error:
             raise EngineError(f"the engine did not start: {error}") from error
-        info = _describe(self._llm)
-        self._watcher = asyncio.create_task(self._watch(), name="engine-watcher")
-        await self._warm_up(info)
         self._info = info
+
+    async def _load(self) -> AsyncLLM:
+        loading = asyncio.ensure_future(asyncio.to_thread(AsyncLLM.from_engine_args, self._args))
+        try:
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            # Loading cannot be called off, but it fails at once when its processes are gone.
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.terminate()
+            await asyncio.wait([loading])
+            if loading.exception() is None:
+                await asyncio.to_thread(loading.result().shutdown)
+            raise
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Step, None]:
         """Answer one request; closing the iterator aborts it."""
-        if self._llm is None or self._llm.errored:
+        llm = self._llm
+        if llm is None or llm.errored:
             raise EngineDeadError("the engine is not running")
         with self._counted(), _translated_errors():
-            prompt = await self._prepare(request)
+            prompt = await self._prepare(llm, request)
             reader = StepReader(request.sampling)
-            outputs = self._llm.generate(prompt, sampling_params(request.sampling), request.request_id)
+            outputs = llm.generate(prompt, sampling_params(request.sampling), request.request_id)
             async with contextlib.aclosing(outputs):
                 async for output in outputs:
                     if is_aborted(output):
@@ -105,8 +122,8 @@ class VLLMEngine:
         """Requests the engine core holds, waiting or running."""
         if self._llm is None or self._llm.errored:
             return 0
-        count: int = await self._llm.engine_core.call_utility_async("count_unfinished_requests")
-        return count
+        counts: list[int] = await self._llm.engine_core.call_utility_all_async("count_unfinished_requests")
+        return sum(counts)
 
     async def drain(self, timeout: float) -> bool:
         """Wait for the requests in flight to end; False where some are left."""
@@ -137,6 +154,8 @@ class VLLMEngine:
 
     def _verify_checkpoint(self) -> None:
         args = self._args
+        if args.model.startswith(("/", "./", "../", "~")) and not Path(args.model).is_dir():
+            raise CheckpointError(f"there is no directory {args.model}")
         if args.hf_config_path or args.hf_overrides:
             return
         check_tensors = args.load_format in ORIGINAL_FORMATS and args.quantization is None
@@ -158,19 +177,17 @@ class VLLMEngine:
         async for _ in self.generate(GenerationRequest("warm-up", prompt.token_ids, images, sampling)):
             pass
 
-    async def _prepare(self, request: GenerationRequest) -> Any:
-        assert self._llm is not None
+    async def _prepare(self, llm: AsyncLLM, request: GenerationRequest) -> Any:
         prompt = TokensPrompt(prompt_token_ids=list(request.token_ids))
         if request.images:
-            prompt["multi_modal_data"] = {"image": await self._fit(request.images)}
+            prompt["multi_modal_data"] = {"image": await self._fit(llm, request.images)}
         # Without skip_mm_cache vLLM leaves out the pixels of images it has sent before. A request that is cancelled on
         # its way would count as sent, and the next one with that image would fail.
-        (engine_input,) = await self._llm.renderer.render_cmpl_async([prompt], skip_mm_cache=True)
+        (engine_input,) = await llm.renderer.render_cmpl_async([prompt], skip_mm_cache=True)
         return engine_input
 
-    async def _fit(self, images: Sequence[PIL.Image.Image]) -> list[PIL.Image.Image]:
-        assert self._llm is not None
-        side = self._llm.model_config.hf_config.vision.image_size
+    async def _fit(self, llm: AsyncLLM, images: Sequence[PIL.Image.Image]) -> list[PIL.Image.Image]:
+        side = llm.model_config.hf_config.vision.image_size
         run = asyncio.get_running_loop().run_in_executor
         # Once for an image that comes twice: Pillow reads lazily, and not from two threads.
         fits = {id(image): run(self._image_pool, fit_image, image, side) for image in images}
@@ -197,25 +214,29 @@ def _translated_errors() -> Iterator[None]:
         raise EngineDeadError("the engine died") from error
     except EngineGenerateError as error:
         raise EngineError("the engine failed on this request") from error
+    except GracefulHTTPError as error:
+        raise EngineBusyError(error.message) from error
     except VLLMClientError as error:
         raise UserError(str(error), param=getattr(error, "parameter", None)) from error
 
 
-def _describe(llm: AsyncLLM) -> ModelInfo:
+def _describe(llm: AsyncLLM, args: AsyncEngineArgs) -> ModelInfo:
     model_config = llm.model_config
     config = model_config.hf_config
     tokenizer = llm.get_tokenizer()
     if not isinstance(config, QWenConfig) or not isinstance(tokenizer, QWenTokenizer):
         raise EngineError(f"{model_config.model} is not a first-generation Qwen model: its model_type must be 'qwen'")
-    tokens_per_image = config.vision.n_queries if config.vision else 0
-    served = model_config.served_model_name
+    # vLLM keeps the first name alone.
+    names = args.served_model_name or model_config.model
+    max_images = _max_images(model_config, config)
     return ModelInfo(
-        names=tuple(served) if isinstance(served, list) else (served,),
+        names=(names,) if isinstance(names, str) else tuple(names),
         vocabulary=tokenizer.vocabulary,
         vocab_size=config.vocab_size,
         max_model_len=model_config.max_model_len,
-        tokens_per_image=tokens_per_image,
-        max_images=_max_images(model_config, tokens_per_image),
+        tokens_per_image=config.vision.n_queries if config.vision and max_images else 0,
+        image_size=config.vision.image_size if config.vision and max_images else 0,
+        max_images=max_images,
         max_logprobs=model_config.max_logprobs if model_config.max_logprobs >= 0 else config.vocab_size,
         defaults=_defaults(model_config.get_diff_sampling_param()),
         prompt_format=PromptFormat(model_config.try_get_generation_config().get("chat_format", PromptFormat.CHATML)),
@@ -229,10 +250,11 @@ def _describe(llm: AsyncLLM) -> ModelInfo:
     )
 
 
-def _max_images(model_config: Any, tokens_per_image: int) -> int:
-    if not tokens_per_image:
+def _max_images(model_config: Any, config: QWenConfig) -> int:
+    """As many as fit the context, or as the operator allows."""
+    if config.vision is None or model_config.multimodal_config is None:
         return 0
-    fitting = model_config.max_model_len // (tokens_per_image + len(("<img>", "</img>")))
+    fitting = model_config.max_model_len // (config.vision.n_queries + len(("<img>", "</img>")))
     limit: int = min(fitting, model_config.multimodal_config.get_limit_per_prompt("image"))
     return limit
 

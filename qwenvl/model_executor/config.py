@@ -75,6 +75,7 @@ class VisionConfig:
     def _check(self, hidden_size: int) -> None:
         for name in ("image_size", "patch_size", "width", "layers", "heads", "output_dim", "n_queries"):
             _require_positive_int(f"visual.{name}", getattr(self, name))
+        _require_positive_number("visual.mlp_ratio", self.mlp_ratio)
         _require(self.image_size % self.patch_size == 0, "visual.image_size", "a multiple of visual.patch_size")
         _require(self.width % self.heads == 0, "visual.width", "a multiple of visual.heads")
         _require(
@@ -167,6 +168,11 @@ class QWenConfig(PreTrainedConfig):
         ):
             _require_positive_int(name, getattr(self, name))
         _require_positive_int("seq_length", self.train_length)
+        for name in ("layer_norm_epsilon", "rotary_emb_base", "rotary_pct"):
+            _require_positive_number(name, getattr(self, name))
+        for name in ("use_dynamic_ntk", "use_logn_attn", "no_bias", "tie_word_embeddings"):
+            _require(isinstance(getattr(self, name), bool), name, "true or false")
+        _require(self.visual is None or isinstance(self.visual, dict), "visual", "an object")
         _require(self.kv_channels % 2 == 0, "kv_channels", "even")
         _require(self.intermediate_size % 2 == 0, "intermediate_size", "even")
         _require(self.rotary_pct == 1.0, "rotary_pct", "1.0, as in every release")
@@ -181,3 +187,8 @@ def _require(condition: bool, key: str, expected: str) -> None:
 def _require_positive_int(key: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise CheckpointError(f"config.json: {key} must be a positive integer, not {value!r}")
+
+
+def _require_positive_number(key: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+        raise CheckpointError(f"config.json: {key} must be a positive number, not {value!r}")

@@ -9,16 +9,10 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from qwenvl.model_executor.pictures import fit_image
+
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-def fit_image(image: PIL.Image.Image, image_size: int) -> PIL.Image.Image:
-    """The picture as the model sees it: RGB, ``image_size`` square. Fitting it again changes nothing.
-
-    Transparency is dropped and EXIF orientation ignored, as in the original.
-    """
-    return image.convert("RGB").resize((image_size, image_size), PIL.Image.Resampling.BICUBIC)
 
 
 def resize_image(image: PIL.Image.Image, image_size: int) -> Tensor:

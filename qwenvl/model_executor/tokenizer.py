@@ -178,64 +178,116 @@ class QWenTokenizer(PreTrainedTokenizer):
         self.vocabulary.save(path)
         return (str(path),)
 
-    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+    def apply_chat_template(  # type: ignore[override]  # the base class's types are narrower than what it takes
+        self,
+        conversation: Any,
+        tools: Any = None,
+        documents: Any = None,
+        chat_template: str | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool = False,
+        tokenize: bool = True,
+        padding: Any = False,
+        truncation: bool = False,
+        max_length: int | None = None,
+        return_tensors: Any = None,
+        return_dict: bool = True,
+        return_assistant_tokens_mask: bool = False,
+        tokenizer_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Render a conversation.
 
         With the built-in template and ``tokenize=True`` the ids come from :mod:`qwenvl.chat`: what messages say is
-        data, and no control token in it is parsed. Text output, tools and templates of one's own go through Jinja as
-        usual, and then text that looks like a control token is one.
+        data, and no control token in it is parsed. The template knows no tools and no documents, and ignores them.
+        Text output, and a template of one's own, go through Jinja as usual; then text that looks like a control token
+        is one.
 
         Args:
-            conversation: messages as dicts; contents are strings or lists of ``{"type": "text", "text": ..}`` and
-                ``{"type": "image"}`` parts.
-            *args: as in transformers.
-            **kwargs: as in transformers.
-        """
-        custom = kwargs.get("chat_template") or self.chat_template
-        if args or custom != CHAT_TEMPLATE or kwargs.get("tools") or not kwargs.get("tokenize", True):
-            return super().apply_chat_template(conversation, *args, **kwargs)
+            conversation: messages as dicts, or a list of such lists; contents are strings or lists of
+                ``{"type": "text", "text": ..}`` and ``{"type": "image"}`` parts.
+            tools: passed to a template of one's own, as are ``documents`` and ``kwargs``.
+            documents: see ``tools``.
+            chat_template: a template of one's own; the tokenizer's by default.
+            add_generation_prompt: open an assistant turn at the end.
+            continue_final_message: leave the last message open.
+            tokenize: return ids, not text.
+            padding: as in ``__call__``, as are ``truncation``, ``max_length`` and ``return_tensors``.
+            truncation: see ``padding``.
+            max_length: see ``padding``.
+            return_tensors: see ``padding``.
+            return_dict: return a ``BatchEncoding``, not ids alone.
+            return_assistant_tokens_mask: for a template of one's own only.
+            tokenizer_kwargs: more options for ``__call__``.
+            **kwargs: see ``tools``.
 
+        Raises:
+            UserError: a role or a content that the template does not know; ``param`` names it.
+        """
+        if not tokenize or (chat_template or self.chat_template) != CHAT_TEMPLATE:
+            return super().apply_chat_template(
+                conversation,
+                tools=tools,
+                documents=documents,
+                chat_template=chat_template,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=continue_final_message,
+                tokenize=tokenize,
+                padding=padding,
+                truncation=truncation,
+                max_length=max_length,
+                return_tensors=return_tensors,
+                return_dict=return_dict,
+                return_assistant_tokens_mask=return_assistant_tokens_mask,
+                tokenizer_kwargs=tokenizer_kwargs,
+                **kwargs,
+            )
+        if return_assistant_tokens_mask:
+            raise ValueError("return_assistant_tokens_mask is not supported by the built-in chat template")
         batched = bool(conversation) and not isinstance(conversation[0], Mapping)
         rendered = [
-            self._render(
-                messages, kwargs.get("add_generation_prompt", False), kwargs.get("continue_final_message", False)
-            )
+            self._render(messages, add_generation_prompt, continue_final_message)
             for messages in (conversation if batched else [conversation])
         ]
         encoded = self(
             rendered if batched else rendered[0],
             add_special_tokens=False,
-            **{key: kwargs[key] for key in ("padding", "truncation", "max_length", "return_tensors") if key in kwargs},
-            **(kwargs.get("tokenizer_kwargs") or {}),
+            padding=padding,
+            truncation=truncation,
+            max_length=max_length,
+            return_tensors=return_tensors,
+            **(tokenizer_kwargs or {}),
         )
-        return encoded if kwargs.get("return_dict", True) else encoded["input_ids"]
+        return encoded if return_dict else encoded["input_ids"]
 
-    def _render(self, messages: Sequence[Mapping[str, Any]], open_turn: bool, continue_last: Any) -> list[int]:
-        conversation = [_to_message(message, i) for i, message in enumerate(messages)]
-        if not conversation:
+    def _render(self, messages: Sequence[Mapping[str, Any]], open_turn: bool, continue_last: bool) -> list[int]:
+        if open_turn and continue_last:
+            raise ValueError("continue_final_message and add_generation_prompt exclude each other")
+        if not messages:
             raise UserError("messages is empty: at least one message is needed", param="messages")
+        conversation = [_to_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
         token_ids = list(render_chatml(conversation, self.vocabulary, add_generation_prompt=open_turn).token_ids)
-        if continue_last:
-            if open_turn:
-                raise ValueError("continue_final_message and add_generation_prompt exclude each other")
-            token_ids.pop()
-        return token_ids
+        return token_ids[:-1] if continue_last else token_ids
 
 
-def _to_message(message: Mapping[str, Any], index: int) -> Message[None]:
-    role = message.get("role")
+def _to_message(message: Mapping[str, Any], path: str) -> Message[None]:
+    role, content = message.get("role"), message.get("content")
     if role not in tuple(Role):
-        raise UserError(
-            f"messages[{index}].role is {role!r}: it must be one of {', '.join(Role)}", param=f"messages[{index}].role"
-        )
-    content = message.get("content") or ""
-    parts = [content] if isinstance(content, str) else [_to_part(part) for part in content]
-    return Message.of(Role(role), *parts)
+        raise UserError(f"{path}.role is {role!r}: it must be one of {', '.join(Role)}", param=f"{path}.role")
+    if content is None or isinstance(content, str):
+        return Message.of(Role(role), content or "")
+    if not isinstance(content, Sequence):
+        raise UserError(f"{path}.content must be a string or a list of parts", param=f"{path}.content")
+    return Message(Role(role), tuple(_to_part(part, f"{path}.content[{i}]") for i, part in enumerate(content)))
 
 
-def _to_part(part: Any) -> Part[None]:
+def _to_part(part: Any, path: str) -> Part[None]:
     if isinstance(part, str):
         return Text(part)
-    if "text" in part and part.get("type", "text") == "text":
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind == "text" and isinstance(part.get("text"), str):
         return Text(part["text"])
-    return Image(None)
+    # vLLM and transformers leave the picture out of the part and pass it beside the conversation.
+    if kind in ("image", "image_url"):
+        return Image(None)
+    raise UserError(f"{path} must be a text with its text, or an image", param=path)

@@ -11,8 +11,8 @@ VISUAL_PREFIX = "transformer.visual."
 LAYER_LINEARS = ("attn.c_attn", "attn.c_proj", "mlp.w1", "mlp.w2", "mlp.c_proj")
 """The linears of a language-model layer: what quantisation replaces and what LoRA adapts."""
 
-IGNORED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|attn\.masked_bias|attn\.bias)$")
-"""Buffers that some checkpoints carry; every one of them is recomputed."""
+IGNORED = re.compile(r"((^|\.)(rotary_emb\.inv_freq|attn\.masked_bias|attn\.bias)$)|(^base_model\.)")
+"""Buffers that some checkpoints carry, all of them recomputed, and adapters that trainers leave beside the weights."""
 
 Shapes = dict[str, tuple[int, ...]]
 

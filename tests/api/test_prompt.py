@@ -1,27 +1,42 @@
 import threading
+import unicodedata
+from typing import Any
 
 import pytest
 
 from qwenvl.api import prompt
-from qwenvl.api.conversation import ImageReference
-from qwenvl.api.prompt import shown_token_ids, tokenise
-from qwenvl.chat import Image, Message, PromptFormat, Vocabulary
-from qwenvl.errors import ContextLengthError
+from qwenvl.api.prompt import NFC_SHRINKS, Prompt, read_prompt, shown_token_ids
+from qwenvl.api.schemas import ChatMessage
+from qwenvl.chat import PromptFormat, Vocabulary
+from qwenvl.engine import ModelInfo
+from qwenvl.errors import ContextLengthError, UserError
+from tests.api.chatting import image_part, text_part
 from tests.fake_engine import model_info
 
 INFO = model_info()
 
 
-async def test_tokenising_is_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def read(*contents: Any, info: ModelInfo = INFO) -> Prompt:
+    """The prompt of user messages with these contents."""
+    messages = [ChatMessage.model_validate({"role": "user", "content": content}) for content in contents]
+    return await read_prompt(messages, info, PromptFormat.CHATML, max_images=16)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(prompt, "read_conversation"), (Vocabulary, "normalize"), (Vocabulary, "encode_text")]
+)
+async def test_reading_and_tokenising_are_off_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+) -> None:
     threads = []
-    encode = Vocabulary.encode_text
+    original = getattr(owner, name)
 
-    def watched(self: Vocabulary, text: str) -> list[int]:
+    def watched(*args: Any) -> Any:
         threads.append(threading.current_thread())
-        return encode(self, text)
+        return original(*args)
 
-    monkeypatch.setattr(Vocabulary, "encode_text", watched)
-    await tokenise([Message.of("user", "Hello")], INFO, PromptFormat.CHATML)
+    monkeypatch.setattr(owner, name, watched)
+    await read("Hello")
     assert threads
     assert threading.main_thread() not in threads
 
@@ -30,7 +45,36 @@ async def test_hopeless_text_is_not_tokenised(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(prompt, "render", lambda *args, **kwargs: pytest.fail("must not be tokenised"))
     size = (INFO.max_model_len + 1) * INFO.vocabulary.longest_token
     with pytest.raises(ContextLengthError, match=f"{size} bytes"):
-        await tokenise([Message.of("user", "x" * size)], INFO, PromptFormat.CHATML)
+        await read("x" * size)
+
+
+async def test_text_of_any_length_is_refused_before_it_is_normalised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Vocabulary, "normalize", lambda *args: pytest.fail("must not be normalised"))
+    size = NFC_SHRINKS * (INFO.max_model_len + 1) * INFO.vocabulary.longest_token
+    half = ["y" * (size // 2)] * 2
+    for contents in (["x" * size], half, [[text_part(text) for text in half]]):
+        with pytest.raises(ContextLengthError, match=f"{size} bytes of text, which are more than 2049 tokens"):
+            await read(*contents)
+
+
+def test_how_far_normalising_shortens() -> None:
+    text = "\u1fbe\u0308\u0301" * 100
+    shrunk = len(text.encode()) / len(unicodedata.normalize("NFC", text).encode())
+    assert 3 < shrunk <= NFC_SHRINKS
+
+
+async def test_long_runs_of_combining_marks_are_refused_by_name() -> None:
+    marks = "a" + "\u0301\u0316" * 200
+    with pytest.raises(UserError, match=r"^messages\[1\]\.content: .* combining marks .*[^.]\.$") as caught:
+        await read("Hello", [text_part("x"), text_part(marks)])
+    assert (caught.value.param, caught.value.code) == ("messages[1].content", "invalid_value")
+
+
+async def test_a_refusal_of_rendering_names_the_messages() -> None:
+    """Marks that are too many only once the parts of a message are joined."""
+    with pytest.raises(UserError, match=r"^messages: .* combining marks") as caught:
+        await read([text_part("a" + "\u0301" * 200)] + [text_part("\u0316" * 200)])
+    assert (caught.value.param, caught.value.code) == ("messages", "invalid_value")
 
 
 async def test_what_normalising_shortens_is_measured_short() -> None:
@@ -38,13 +82,13 @@ async def test_what_normalising_shortens_is_measured_short() -> None:
     info = model_info(max_model_len=8192)
     n = info.max_model_len * info.vocabulary.longest_token // 9
     with pytest.raises(ContextLengthError, match=r"resulted in \d+ tokens"):
-        await tokenise([Message.of("user", "\u1112\u1161\u11ab" * n)], info, PromptFormat.CHATML)
+        await read("\u1112\u1161\u11ab" * n, info=info)
 
 
 async def test_images_count_in_full() -> None:
-    picture = Image(ImageReference("data:", "x"))
-    message = Message.of("user", *[picture] * 8)
+    info = model_info(max_images=8)
     with pytest.raises(ContextLengthError):
-        await tokenise([message], INFO, PromptFormat.CHATML)
-    rendered = await tokenise([Message.of("user", picture)], INFO, PromptFormat.CHATML)
-    assert len(shown_token_ids(rendered.token_ids, INFO)) == rendered.length(INFO.tokens_per_image)
+        await read([image_part("data:")] * 8, info=info)
+    read_one = await read([image_part("data:")], info=info)
+    assert [image.param for image in read_one.images] == ["messages[0].content[0].image_url.url"]
+    assert len(shown_token_ids(read_one.token_ids, info)) == read_one.length

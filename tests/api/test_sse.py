@@ -1,6 +1,40 @@
+import asyncio
 import json
+from collections.abc import AsyncGenerator
 
-from qwenvl.api.sse import encode_event
+import pytest
+from starlette.types import Message
+
+from qwenvl.api.sse import encode_event, event_stream
+
+
+async def connected() -> Message:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+@pytest.mark.parametrize("leaving_at", ["http.response.start", "http.response.body"])
+@pytest.mark.parametrize("leaves_by", [OSError, asyncio.CancelledError])
+async def test_events_are_closed_wherever_the_client_leaves(leaving_at: str, leaves_by: type[BaseException]) -> None:
+    closed = []
+
+    async def events() -> AsyncGenerator[str]:
+        try:
+            yield "first"
+            yield "second"
+        finally:
+            closed.append(True)
+
+    async def send(message: Message) -> None:
+        if message["type"] == leaving_at:
+            raise leaves_by
+
+    generator = events()  # held, so that no garbage collector closes it
+    response = await event_stream(connected, generator)
+    task = asyncio.create_task(response({"type": "http", "method": "POST"}, connected, send))
+    await asyncio.wait([task])
+    assert closed == [True]
+    assert task.cancelled() or task.exception() or task.done()
 
 
 def test_every_line_reader_sees_one_line() -> None:

@@ -1,6 +1,85 @@
-import pytest
+import json
+import threading
+from typing import Any
 
-from qwenvl.api.validation import field_path
+import pytest
+from fastapi import Request
+from pydantic import BaseModel, model_validator
+from starlette.types import Message
+
+from qwenvl.api.schemas import MAX_MESSAGES, MAX_PARTS, ChatCompletionRequest
+from qwenvl.api.validation import LARGE_BODY_BYTES, field_path, parse_body
+from qwenvl.errors import UserError
+from tests.api.chatting import body, text_part
+
+
+def request_of(content: bytes) -> Request:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return Request({"type": "http", "method": "POST", "headers": []}, receive)
+
+
+class Watched(BaseModel):
+    text: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def watch(cls, value: Any) -> Any:
+        threads.append(threading.current_thread())
+        return value
+
+
+threads: list[threading.Thread] = []
+
+
+@pytest.mark.parametrize(("size", "off_the_loop"), [(100, False), (LARGE_BODY_BYTES, True)])
+async def test_large_bodies_are_parsed_off_the_event_loop(size: int, off_the_loop: bool) -> None:
+    threads.clear()
+    parsed = await parse_body(request_of(json.dumps({"text": "x" * size}).encode()), Watched)
+    assert parsed.text == "x" * size
+    assert [thread is not threading.main_thread() for thread in threads] == [off_the_loop]
+
+
+async def test_large_bodies_are_explained_as_small_ones() -> None:
+    with pytest.raises(UserError, match="^text must be a string, not a list.$"):
+        await parse_body(request_of(json.dumps({"text": [0] * LARGE_BODY_BYTES}).encode()), Watched)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"messages": [{"role": "user", "content": "x"}] * (MAX_MESSAGES + 1)},
+            f"messages must have at most {MAX_MESSAGES} item(s), not {MAX_MESSAGES + 1}.",
+        ),
+        (
+            {"messages": body([text_part("x")] * (MAX_PARTS + 2))["messages"]},
+            f"messages[0].content must have at most {MAX_PARTS} item(s), not {MAX_PARTS + 2}.",
+        ),
+    ],
+)
+async def test_how_many_messages_and_parts(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        await parse_body(request_of(json.dumps({"model": "tiny", **fields}).encode()), ChatCompletionRequest)
+    assert caught.value.message == message
+    assert caught.value.param == message.split(" ")[0]
+    assert caught.value.code == "invalid_value"
+
+
+async def test_as_many_messages_and_parts_as_may_be() -> None:
+    messages = [{"role": "user", "content": "x"}] * (MAX_MESSAGES - 1) + body([text_part("x")] * MAX_PARTS)["messages"]
+    parsed = await parse_body(request_of(json.dumps(body(messages=messages)).encode()), ChatCompletionRequest)
+    assert len(parsed.messages) == MAX_MESSAGES
+
+
+async def test_checking_ends_at_the_first_fault() -> None:
+    """A body of two bytes a fault must not become a complaint of a kilobyte each."""
+    content = b'{"model": "tiny", "messages": [{"role": "user", "content": [' + b"0," * 1000 + b"0]}," * 1 + b"0]}"
+    with pytest.raises(UserError, match=r"^messages\[0\]\.content\[0\] must be an object, not 0\.$") as caught:
+        await parse_body(request_of(content), ChatCompletionRequest)
+    assert caught.value.__context__ is not None
+    assert caught.value.__context__.error_count() == 1
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,18 @@ def test_white_space_without_end(published: Vocabulary) -> None:
         published.encode_text(" " * 5_000_000)
 
 
+def test_combining_marks_without_end(published: Vocabulary) -> None:
+    assert published.encode_text("a" + "\u0301\u0316" * 100)
+    with pytest.raises(UserError, match="more than 256 combining marks"):
+        published.encode_text("a" + "\u0301\u0316" * 1_000_000)
+
+
+def test_text_models_know_no_grounding_tags(published: Vocabulary) -> None:
+    text_only = published.without_grounding()
+    assert text_only.encode_text("<ref>a</ref>") == published.encode_ordinary("<ref>a</ref>")
+    assert published.encode_text("<ref>")[0] == published.special_ids["<ref>"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

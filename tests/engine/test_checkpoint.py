@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from qwenvl.chat import VOCABULARY_FILE
 from qwenvl.engine.checkpoint import verify_checkpoint
@@ -32,6 +33,32 @@ def test_shards_and_stale_buffers(tmp_path: Path) -> None:
     (folder / "pytorch_model-00002-of-00002.bin").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match=r"pytorch_model-00002-of-00002\.bin cannot be read"):
         verify_checkpoint(str(folder))
+
+
+def test_what_trainers_leave_beside_the_weights(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "c", golden_tensors())
+    save_file({"base_model.model.lora_A": torch.zeros(1)}, folder / "adapter_model.safetensors")
+    verify_checkpoint(str(folder))
+    (folder / "model.safetensors").unlink()
+    (folder / "adapter_model.safetensors").unlink()
+    torch.save(golden_tensors(), folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    (folder / "training_args.bin").write_bytes(b"a pickled object of some trainer")
+    verify_checkpoint(str(folder))
+
+
+def test_index(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "c", golden_tensors())
+    save_file({"something.else": torch.zeros(1)}, folder / "stray.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(golden_tensors(), "model.safetensors")}))
+    verify_checkpoint(str(folder))
+    index.write_text(json.dumps({"weight_map": {"a": "model-00002-of-00002.safetensors"}}))
+    with pytest.raises(CheckpointError, match=r"model-00002-of-00002\.safetensors is missing, which"):
+        verify_checkpoint(str(folder))
+
+
+def test_tied_embeddings_with_a_head_of_their_own(tmp_path: Path) -> None:
+    verify_checkpoint(str(write_checkpoint(tmp_path / "c", golden_tensors(), tie_word_embeddings=True)))
 
 
 def test_missing_tensor(tmp_path: Path) -> None:
@@ -71,6 +98,12 @@ def test_no_weights_no_config_no_vocabulary(tmp_path: Path) -> None:
         verify_checkpoint(str(folder))
     (folder / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json"):
+        verify_checkpoint(str(folder))
+    (folder / "config.json").write_text("[1]")
+    with pytest.raises(CheckpointError, match="must hold a JSON object"):
+        verify_checkpoint(str(folder))
+    (folder / "config.json").write_text('{"model_type": "qwen"}')
+    with pytest.raises(CheckpointError, match="vocab_size is missing"):
         verify_checkpoint(str(folder))
     (folder / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"holds no config\.json"):

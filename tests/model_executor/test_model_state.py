@@ -26,7 +26,7 @@ def positions_after(prompt: int, answered: int) -> tuple[int, int]:
     model = SimpleNamespace(config=QWenConfig.from_pretrained(CHECKPOINT), max_model_len=8192)
     model.table_rows = lambda *args, **kwargs: QWenLMHeadModel.table_rows(model, *args, **kwargs)
     state = QWenModelState.__new__(QWenModelState)
-    state.model, state.rope_state, state.prompt_embeds_state = model, RecordingRope(), None
+    state.model, state.rope_state = model, RecordingRope()
     state.add_request(
         0, SimpleNamespace(prompt_token_ids=[0] * prompt, prefill_token_ids=[0] * (prompt + answered), mm_features=[])
     )

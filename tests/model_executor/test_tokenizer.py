@@ -75,6 +75,12 @@ def test_chat_template_options(tokenizer: QWenTokenizer) -> None:
     assert batch["input_ids"].shape == (2, len(closed))
     own = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     assert tokenizer.apply_chat_template(conversation, chat_template=own, return_dict=False) == tokenizer.encode("ab")
+    for ignored in ({"tools": [{"type": "function"}]}, {"documents": [{"text": "a"}]}, {"anything": 1}):
+        assert tokenizer.apply_chat_template(conversation, return_dict=False, **ignored) == closed
+    with pytest.raises(UserError, match=r"messages\[0\].content\[0\] must be a text"):
+        tokenizer.apply_chat_template([{"role": "user", "content": [{"type": "video"}]}])
+    with pytest.raises(UserError, match=r"messages\[0\].content must be a string"):
+        tokenizer.apply_chat_template([{"role": "user", "content": 5}])
     with pytest.raises(UserError, match=r"messages\[0\].role is 'tool'"):
         tokenizer.apply_chat_template([{"role": "tool", "content": "x"}])
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from qwenvl.model_executor.config import QWenConfig, VisionConfig
-from qwenvl.model_executor.image_processor import fit_image, normalize, resize_image
+from qwenvl.model_executor.image_processor import normalize, resize_image
+from qwenvl.model_executor.pictures import fit_image
 from qwenvl.model_executor.vision import VisionTransformer, attend, resize_grid, sincos_grid
 from qwenvl.model_executor.weights import VISUAL_PREFIX, checkpoint_shapes
 from tests.parity.checkpoints import golden_tensors

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from qwenvl.errors import CheckpointError
 from qwenvl.model_executor.config import QWenConfig
 from qwenvl.model_executor.vllm_plugin.weight_loading import CheckpointLoader, parameter_name
-from tests.parity.checkpoints import golden_tensors
+from tests.parity.checkpoints import golden_tensors, is_layer_linear
 from tests.parity.golden import CHECKPOINT
 
 CONFIG = QWenConfig.from_pretrained(CHECKPOINT)
@@ -39,6 +39,29 @@ class Parameters(nn.Module):
                 parameter.weight_loader = load_half  # type: ignore[attr-defined]
 
 
+def packed_tensors() -> dict[str, Tensor]:
+    """The linears' weights in two parts, as quantised checkpoints have them."""
+    tensors = golden_tensors()
+    for name in filter(is_layer_linear, golden_tensors()):
+        weight, module = tensors.pop(name), name.removesuffix("weight")
+        tensors |= {f"{module}qweight": weight.to(torch.int32), f"{module}scales": weight[:1]}
+    return tensors
+
+
+class PackedParameters(Parameters):
+    """Takes whatever a linear of the language model comes as."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in filter(is_layer_linear, golden_tensors()):
+            for kind in ("qweight", "scales"):
+                target, _ = parameter_name(name.removesuffix("weight") + kind)
+                module = self.get_submodule(target.rpartition(".")[0])
+                parameter = nn.Parameter(torch.zeros(1), requires_grad=False)
+                parameter.weight_loader = lambda *args: None  # type: ignore[attr-defined]
+                module.register_parameter(kind, parameter)
+
+
 def load_half(parameter: Tensor, tensor: Tensor, shard: int) -> None:
     parameter.chunk(2)[shard].copy_(tensor)
 
@@ -65,6 +88,22 @@ def test_missing(quantized: bool) -> None:
         CheckpointLoader(Parameters(), CONFIG, quantized=quantized).load(stream(tensors))
 
 
+@pytest.mark.parametrize(
+    "lost", ["transformer.h.1.mlp.w2.scales", "transformer.h.0.attn.c_attn.qweight", "transformer.h.0.attn.c_attn.bias"]
+)
+def test_missing_part_of_a_quantised_linear(lost: str) -> None:
+    tensors = packed_tensors()
+    del tensors[lost]
+    with pytest.raises(CheckpointError, match=f"lacks the tensor {lost}"):
+        CheckpointLoader(PackedParameters(), CONFIG, quantized=True).load(stream(tensors))
+
+
+def test_whole_quantised_linear_missing() -> None:
+    tensors = {name: t for name, t in packed_tensors().items() if not name.startswith("transformer.h.1.mlp.c_proj")}
+    with pytest.raises(CheckpointError, match=r"lacks the tensor transformer\.h\.1\.mlp\.c_proj\.weight"):
+        CheckpointLoader(PackedParameters(), CONFIG, quantized=True).load(stream(tensors))
+
+
 def test_misshapen() -> None:
     tensors = golden_tensors() | {NORM: torch.zeros(8)}
     with pytest.raises(CheckpointError, match=rf"{NORM} has shape \(8,\), but config.json asks for \(256,\)"):
@@ -88,7 +127,7 @@ def test_unexpected(name: str, tensor: Tensor, quantized: bool) -> None:
 def test_what_the_packer_adds_is_passed_over() -> None:
     added = {
         "transformer.h.0.attn.c_proj.bias": torch.zeros(256),
-        "transformer.h.0.mlp.w1.g_idx": torch.tensor([0, 0, 1]),
+        **{f"transformer.h.{layer}.mlp.w1.g_idx": torch.tensor([0, 0, 1]) for layer in range(2)},
         "transformer.h.0.attn.rotary_emb.inv_freq": torch.ones(4),
     }
     CheckpointLoader(Parameters(), CONFIG, quantized=True).load(stream(golden_tensors() | added))

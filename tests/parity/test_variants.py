@@ -18,7 +18,7 @@ from tests.parity.checkpoints import (
     write_quantized,
 )
 from tests.parity.conftest import answer_ids, greedy_answers, open_llm
-from tests.parity.golden import STEPS, cases
+from tests.parity.golden import STEPS, case_named, cases
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +101,19 @@ def test_text_model(variants: Variants) -> None:
     assert answers == [case.answer_ids for case in texts]
 
 
+def test_alpha_survives_preemption() -> None:
+    """Four answers that pass the training length, with room for the prompts and little more."""
+    case = case_named("crosses_seq_length")
+    # 2,040 tokens fill 16 blocks of 128; past 2,048 each answer wants another, and there are two.
+    with open_llm(
+        enable_prefix_caching=False, block_size=128, num_gpu_blocks_override=67, disable_log_stats=False
+    ) as llm:
+        answers = [answer_ids(output) for output in greedy_answers(llm, [case] * 4)]
+        preempted = sum(metric.value for metric in llm.get_metrics() if metric.name == "vllm:num_preemptions")
+    assert preempted > 0
+    assert answers == [case.answer_ids] * 4
+
+
 def test_adapter_equals_merged_weights_beside_base_requests(variants: Variants) -> None:
     """One slot for adapters, and base requests in the same batch."""
     from vllm import SamplingParams
@@ -124,7 +137,10 @@ def test_adapter_equals_merged_weights_beside_base_requests(variants: Variants) 
     assert all(with_adapter != base for with_adapter, base in zip(merged, GOLDEN_ANSWERS, strict=True))
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two workers need two cores")
+CORES = sorted(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="two workers need two cores")
 @pytest.mark.parametrize(
     "options",
     [
@@ -136,6 +152,6 @@ def test_adapter_equals_merged_weights_beside_base_requests(variants: Variants) 
     ids=["tensor-parallel", "tensor-parallel-images-shared-out", "pipeline-parallel"],
 )
 def test_spread_over_two_processes(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "|".join(map(str, CORES[:2])))
     with open_llm(**options) as llm:
         assert all_answers(llm) == GOLDEN_ANSWERS

@@ -40,7 +40,7 @@ def stack() -> Iterator[Stack]:
     engine = VLLMEngine(
         AsyncEngineArgs(
             model=str(CHECKPOINT),
-            served_model_name=[MODEL],
+            served_model_name=[MODEL, "alias"],
             dtype="float32",
             enforce_eager=True,
             kv_cache_memory_bytes=KV_CACHE_BYTES,

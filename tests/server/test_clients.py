@@ -51,7 +51,7 @@ def test_openai(client: openai.OpenAI, images: Path) -> None:
     assert text == whole.choices[0].message.content
     assert chunks[0].choices[0].delta.role == "assistant"
     assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
-    assert [model.id for model in client.models.list()] == [MODEL]
+    assert [model.id for model in client.models.list()] == [MODEL, "alias"]
 
 
 async def test_openai_async(stack: Stack, images: Path) -> None:

@@ -89,6 +89,24 @@ def test_engine_dies(built_in: tuple[ServerProcess, str, str]) -> None:
     assert "the engine died" in server.output
 
 
+def test_stopped_while_loading(tmp_path: Path) -> None:
+    environment = {"QWENVL_CACHE": str(tmp_path / "cache")}
+    with server_process(["qwenvl.cli", "serve", "--port", "0"], tmp_path / "log", environment) as server:
+        server.wait_for("EngineCore")
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        assert server.stop(signal.SIGTERM) == 0
+        _, left = psutil.wait_procs(children, timeout=20)
+    assert not left
+    assert "stopped before the engine was up" in server.output
+
+
+def test_no_such_directory(tmp_path: Path) -> None:
+    with server_process(["qwenvl.cli", "serve", str(tmp_path / "nowhere")], tmp_path / "log") as server:
+        assert server.process.wait(120) == 1
+    assert f"there is no directory {tmp_path / 'nowhere'}" in server.output
+    assert "Traceback" not in server.output
+
+
 def test_broken_checkpoint_is_told_in_a_line(tmp_path: Path) -> None:
     tensors = golden_tensors()
     del tensors["transformer.ln_f.weight"]

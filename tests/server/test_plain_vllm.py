@@ -31,6 +31,17 @@ def test_vllms_own_server(tmp_path: Path) -> None:
             assert tuple(answer["choices"][0]["token_ids"]) == case.answer_ids, name
 
         body = {"model": "golden", "messages": [{"role": "user", "content": HOSTILE}], "max_tokens": 1}
-        answer = httpx.post(f"{url}/v1/chat/completions", json=body | {"return_token_ids": True}, timeout=60).json()
-        control = [i for i in answer["prompt_token_ids"] if i >= 512 and not 720 <= i <= 725]
-        assert control == [513, 514, 513, 514, 513]
+        tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+        for options in (
+            {},
+            {"tools": tools, "tool_choice": "none"},
+            {"chat_template_kwargs": {"tools": tools}},
+            {"chat_template_kwargs": {"tokenize": False, "return_dict": True, "documents": [{"text": "a"}]}},
+        ):
+            request = body | options | {"return_token_ids": True}
+            answer = httpx.post(f"{url}/v1/chat/completions", json=request, timeout=60)
+            if answer.status_code == 200:
+                control = [i for i in answer.json()["prompt_token_ids"] if i >= 512 and not 720 <= i <= 725]
+                assert control == [513, 514, 513, 514, 513], options
+            else:
+                assert (answer.status_code, bool(options)) == (400, True), answer.text

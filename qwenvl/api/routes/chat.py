@@ -8,11 +8,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from qwenvl.api.conversation import read_conversation
 from qwenvl.api.errors import describe
 from qwenvl.api.generation import steps_of, while_connected
 from qwenvl.api.media import ImageLoader
-from qwenvl.api.prompt import check_image_count, shown_token_ids, tokenise
+from qwenvl.api.prompt import read_prompt, shown_token_ids
 from qwenvl.api.refused import refuse_unsupported
 from qwenvl.api.responses import ChatCompletion
 from qwenvl.api.routes.models import check_served
@@ -22,7 +21,7 @@ from qwenvl.api.settings import Settings
 from qwenvl.api.sse import DONE, event_stream
 from qwenvl.api.translation import AnswerHeader, collect, fingerprint, stream
 from qwenvl.api.validation import parse_body
-from qwenvl.chat import PromptFormat, images_of
+from qwenvl.chat import PromptFormat
 from qwenvl.engine import Engine, GenerationRequest
 from qwenvl.errors import QwenVLError, UserError
 
@@ -93,14 +92,9 @@ class ChatCompletions:
     async def _prepare(self, wire: ChatCompletionRequest) -> tuple[GenerationRequest, AnswerHeader]:
         """Everything that can be refused, the cheap before the dear: fields, prompt, images."""
         info = self._engine.info
-        prompt_format = self._prompt_format(wire)
-        conversation = read_conversation(wire.messages, prompt_format)
-        check_image_count(conversation, info, self._settings.max_images)
-        prompt = await tokenise(conversation, info, prompt_format)
-        sampling = read_sampling(
-            wire, info, prompt_tokens=prompt.length(info.tokens_per_image), max_n=self._settings.max_n
-        )
-        images = await self._images.load(list(images_of(conversation)))
+        prompt = await read_prompt(wire.messages, info, self._prompt_format(wire), max_images=self._settings.max_images)
+        sampling = read_sampling(wire, info, prompt_tokens=prompt.length, max_n=self._settings.max_n)
+        images = await self._images.load(prompt.images, info.image_size)
         header = AnswerHeader(
             model=wire.model,
             system_fingerprint=fingerprint(info),

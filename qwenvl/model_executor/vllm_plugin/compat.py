@@ -11,7 +11,6 @@ from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdate
 from vllm.platforms import current_platform
 from vllm.renderers.registry import RENDERER_REGISTRY
 from vllm.tokenizers.registry import TokenizerRegistry
-from vllm.utils import length_from_prompt_token_ids_or_embeds
 from vllm.v1.engine.core import EngineCore
 from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 from vllm.v1.engine.input_processor import InputProcessor
@@ -26,11 +25,17 @@ TOKENIZER_MODE = "qwen"
 
 
 class QWenModelConfig(VerifyAndUpdateConfig):
-    """Chooses our tokenizer mode where the user left it to vLLM; vLLM does so itself for models of its own."""
+    """What vLLM lets a model change or refuse in its configuration."""
 
     @staticmethod
     def verify_and_update_model_config(model_config: Any) -> None:
-        """Called while vLLM builds its model configuration, before any tokenizer is loaded."""
+        """Choose our tokenizer mode where the user left it to vLLM; no tokenizer is loaded yet.
+
+        Raises:
+            ValueError: an option that Qwen models do not support.
+        """
+        if model_config.enable_prompt_embeds:
+            raise ValueError("--enable-prompt-embeds is not supported for Qwen models: their vocabulary is fixed")
         if model_config.tokenizer_mode in ("auto", "hf"):
             model_config.tokenizer_mode = TOKENIZER_MODE
 
@@ -99,8 +104,7 @@ def _salt_by_bucket(process_inputs: Any) -> Any:
                 "Qwen models take no input in pieces: their rotary base is fixed by the length of the whole prompt"
             )
         request = process_inputs(self, *args, **kwargs)
-        length = length_from_prompt_token_ids_or_embeds(request.prompt_token_ids, request.prompt_embeds)
-        bucket = prompt_bucket(config, length)
+        bucket = prompt_bucket(config, len(request.prompt_token_ids))
         if bucket or request.cache_salt:
             # The bucket stands in front of every user's salt, so that no salt can pass for a bucket.
             request.cache_salt = f"{bucket}|{request.cache_salt or ''}"

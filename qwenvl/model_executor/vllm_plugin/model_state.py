@@ -15,14 +15,13 @@ class QWenModelState(DefaultModelState):
     """
 
     def add_request(self, req_index: int, new_req_data: NewRequestData) -> None:
-        if self.rope_state is not None:
-            assert new_req_data.prefill_token_ids is not None
-            prompt_length = len(new_req_data.prompt_token_ids or new_req_data.prefill_token_ids)
-            self.rope_state.init_prefill_positions(
-                req_index, _WithPromptLength(self.model, prompt_length), new_req_data.prefill_token_ids, mm_features=[]
-            )
-        if self.prompt_embeds_state is not None:
-            self.prompt_embeds_state.add_request(req_index, new_req_data)
+        # Prompt embeddings, the other way to hand over a prompt, are refused with the configuration.
+        prompt, prefill = new_req_data.prompt_token_ids, new_req_data.prefill_token_ids
+        assert self.rope_state is not None
+        assert prompt is not None
+        assert prefill is not None
+        hook = _WithPromptLength(self.model, len(prompt))
+        self.rope_state.init_prefill_positions(req_index, hook, prefill, mm_features=[])
 
 
 class _WithPromptLength:

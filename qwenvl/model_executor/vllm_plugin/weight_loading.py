@@ -1,5 +1,6 @@
 """Original checkpoint to vLLM's parameters: a renaming table, and errors that name the tensor."""
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -14,6 +15,8 @@ from qwenvl.model_executor.weights import IGNORED, LAYER_LINEARS, VISUAL_PREFIX,
 
 STACKED = {".mlp.w2.": (".mlp.gate_up_proj.", 0), ".mlp.w1.": (".mlp.gate_up_proj.", 1)}
 """Checkpoint tensors that share one parameter here: w2 is the gate and comes first."""
+
+_LAYER_NUMBER = re.compile(r"\.\d+\.")
 
 
 def parameter_name(name: str) -> tuple[str, int | None]:
@@ -89,18 +92,49 @@ class CheckpointLoader:
             raise CheckpointError(f"tensor {name} of shape {tuple(tensor.shape)} does not fit: {error}") from error
 
     def _require_all(self, seen: Collection[str]) -> None:
-        packed = {prefix for prefix in map(_linear_prefix, seen) if prefix} if self._quantized else set()
-        missing = [
-            name
-            for name in self._shapes
-            if name not in seen
-            and _linear_prefix(name) not in packed
-            and not is_pp_missing_parameter(parameter_name(name)[0], self._model)
-            and not (self._skips_visual and name.startswith(VISUAL_PREFIX))
-        ]
+        packed = _PackedLinears(seen) if self._quantized else None
+        missing = [name for name in self._shapes if name not in seen and not (packed and packed.replaces(name))]
+        missing += packed.missing() if packed else []
+        missing = [name for name in missing if self._is_ours(name)]
         if missing:
             others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise CheckpointError(f"the checkpoint lacks the tensor {missing[0]}{others}")
+
+    def _is_ours(self, name: str) -> bool:
+        if self._skips_visual and name.startswith(VISUAL_PREFIX):
+            return False
+        return not is_pp_missing_parameter(parameter_name(name)[0], self._model)
+
+
+class _PackedLinears:
+    """Which tensors a quantised checkpoint has in place of the weights of its linears.
+
+    Their names belong to the method, but every layer has the same ones, so what some layers have the others lack.
+    Biases are left out: those that mean something are known by name.
+    """
+
+    def __init__(self, seen: Iterable[str]) -> None:
+        self._kinds: dict[str, set[str]] = {}
+        for name in seen:
+            module, kind = _linear_prefix(name), name.rpartition(".")[2]
+            if module and kind != "bias":
+                self._kinds.setdefault(module, set()).add(kind)
+
+    def replaces(self, name: str) -> bool:
+        """Whether a weight that is not there came in packed form."""
+        module, _, kind = name.rpartition(".")
+        return kind == "weight" and bool(self._kinds.get(module, set()) - {"weight"})
+
+    def missing(self) -> list[str]:
+        """What one layer lacks and another has."""
+        usual: dict[str, set[str]] = {}
+        for module, kinds in self._kinds.items():
+            usual.setdefault(_LAYER_NUMBER.sub(".", module), set()).update(kinds)
+        return [
+            f"{module}.{kind}"
+            for module, kinds in self._kinds.items()
+            for kind in sorted(usual[_LAYER_NUMBER.sub(".", module)] - kinds)
+        ]
 
 
 def _linear_prefix(name: str) -> str | None:

@@ -10,7 +10,9 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from qwenvl.api import Settings
+from qwenvl.api.schemas import MAX_MESSAGES, MAX_N, MAX_PARTS, MAX_SEED, MIN_SEED
 from qwenvl.chat import PromptFormat
+from qwenvl.model_executor.pictures import fit_image
 from tests.api.chatting import CHAT, body, chunks_of, error_of, events_of, image_part, text_part
 from tests.api.live import Pictures, data_url, in_process
 from tests.fake_engine import FakeEngine, model_info
@@ -101,6 +103,14 @@ async def test_greedy_answers_repeat_and_seeds_count(client: httpx.AsyncClient) 
     warm = {"temperature": 1.5, "max_tokens": 20, "ignore_eos": True}
     assert await content(seed=1, **warm) == await content(seed=1, **warm)
     assert await content(seed=1, **warm) != await content(seed=2, **warm)
+
+
+async def test_seeds_of_all_answers_have_64_bits(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    for seed in (MIN_SEED, MAX_SEED):
+        await ask(client, seed=seed, n=2)
+        assert engine.requests[-1].sampling.seed == seed
+    assert MIN_SEED == -(2**63)
+    assert MAX_SEED + MAX_N == 2**63 - 1
 
 
 async def test_max_tokens_ends_with_length(client: httpx.AsyncClient) -> None:
@@ -203,7 +213,26 @@ async def test_death_before_the_first_token(client: httpx.AsyncClient, engine: F
     for answer in asking:
         assert answer.result().status_code == 503
         assert error_of(answer.result())["code"] == "engine_dead"
+        assert "retry-after" not in answer.result().headers
     assert (await client.post(CHAT, json=body())).status_code == 503
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_full_engine_says_when_to_try_again(stream: bool) -> None:
+    engine = FakeEngine(capacity=1)
+    async with in_process(engine, Settings()) as client:
+        engine.hold()
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(client.post(CHAT, json=body()))
+            await engine.until(lambda: engine.in_flight == 1)
+            refused = await client.post(CHAT, json=body(stream=stream))
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            error = error_of(refused)
+            assert (error["type"], error["code"]) == ("server_error", "engine_busy")
+            assert "Try again" in error["message"]
+            engine.release()
+        assert first.result().status_code == 200
+        assert (await client.post(CHAT, json=body(stream=stream))).status_code == 200
 
 
 async def test_unexpected_failures_say_nothing(
@@ -230,12 +259,12 @@ async def test_images_arrive_in_order(client: httpx.AsyncClient, engine: FakeEng
     ]
     answer = await ask(client, messages=messages, return_token_ids=True)
     request = engine.requests[-1]
-    sizes = []
+    fitted = []
     for name in names:
         with PIL.Image.open(images / name) as picture:
-            sizes.append(picture.size)
-    assert [image.size for image in request.images] == sizes
-    assert len(set(sizes)) == 3
+            fitted.append(fit_image(picture, engine.info.image_size).tobytes())
+    assert [image.tobytes() for image in request.images] == fitted
+    assert len(set(fitted)) == 3
     vocabulary = engine.info.vocabulary
     assert request.token_ids.count(vocabulary.image_start) == 3
     prompt = answer["prompt_token_ids"]
@@ -299,6 +328,9 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "user", "content": {"type": "text"}}]}, "messages[0].content"),
     ({"messages": [USER, {"role": "assistant", "content": None}]}, "messages[1].content"),
     ({"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [{}]}]}, "messages[1].tool_calls"),
+    ({"messages": [USER] * (MAX_MESSAGES + 1)}, "messages"),
+    ({"messages": [USER, {"role": "user", "content": [text_part("x")] * (MAX_PARTS + 1)}]}, "messages[1].content"),
+    ({"messages": [{"role": "user", "content": "a" + "\u0301\u0316" * 30_000}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content[0]"),
     ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, "messages[0].content[0].type"),
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
@@ -330,7 +362,8 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"stop": ["a", ""]}, "stop[1]"),
     ({"stop": ["a"] * 17}, "stop"),
     ({"stop": 3}, "stop"),
-    ({"seed": 2**63}, "seed"),
+    ({"seed": MAX_SEED + 1}, "seed"),
+    ({"seed": MIN_SEED - 1}, "seed"),
     ({"seed": 0.5}, "seed"),
     ({"n": 0}, "n"),
     ({"n": 17}, "n"),
