@@ -1,8 +1,8 @@
 """A small real engine: a language model of arithmetic over a real vocabulary.
 
 The next token's scores are a hash of the tokens so far, so equal prompts have equal answers, images count by what the
-model sees of them and their place, and every sampling option does what it says. Tests steer it with :meth:`hold`, :meth:`release` and
-:meth:`die`, and wait with :meth:`until`.
+model sees of them and their place, and every sampling option does what it says. Tests steer it with :meth:`hold`,
+:meth:`release` and :meth:`die`, and wait with :meth:`until`.
 """
 
 import asyncio

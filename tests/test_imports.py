@@ -195,3 +195,25 @@ def test_third_party_imports_are_declared_and_declared_ones_imported():
     names = {module: {name.lower().replace("_", "-") for name in distributions[module]} for module in third_party}
     assert not {module for module, owners in names.items() if not owners & (core | optional)}
     assert not core - set().union(*names.values())
+
+
+def test_imports_of_tests_and_scripts_are_declared():
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    known = declared(project["dependencies"]).union(*(declared(extra) for extra in extras))
+    distributions = importlib.metadata.packages_distributions()
+    # They come with langchain-openai and with fastapi, whose users meet them.
+    known |= {"langchain-core", "starlette"}
+    own = {"qwenvl", "tests", "benchmarks", "scripts", "torch", "vllm"} | set(sys.stdlib_module_names)
+    for folder in ("tests", "benchmarks", "scripts", "examples"):
+        for path in sorted((ROOT.parent / folder).rglob("*.py")):
+            for module in absolute_imports(ast.parse(path.read_text(encoding="utf-8"))) - own:
+                owners = {name.lower().replace("_", "-") for name in distributions[module]}
+                assert owners & known, f"{path} imports {module}"
+
+
+def absolute_imports(tree: ast.AST) -> set[str]:
+    """First names of the modules imported below ``tree``."""
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    return {name.split(".")[0] for name in names}

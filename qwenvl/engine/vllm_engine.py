@@ -92,7 +92,7 @@ class VLLMEngine:
             # Loading cannot be called off, but it fails at once when its processes are gone.
             for child in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    child.terminate()
+                    child.kill()
             await asyncio.wait([loading])
             if loading.exception() is None:
                 await asyncio.to_thread(loading.result().shutdown)

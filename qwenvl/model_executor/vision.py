@@ -24,7 +24,7 @@ def attend(query_BNLK: Tensor, key_BNLK: Tensor, value_BNLK: Tensor) -> Tensor:
     """Softmax attention without a mask, in the form that runs fastest on the device at hand.
 
     On CPUs two matrix products beat the fused kernel in bfloat16, and lose by far in float32 and float16;
-    ``benchmarks/vision_attention.py`` has the figures.
+    ``benchmarks/vision_attention.py`` measures it, ``benchmarks/results`` has the figures.
     """
     if query_BNLK.device.type == "cpu" and query_BNLK.dtype == torch.bfloat16:
         scores = (query_BNLK * query_BNLK.shape[-1] ** -0.5) @ key_BNLK.transpose(-1, -2)

@@ -73,7 +73,7 @@ async def test_long_runs_of_combining_marks_are_refused_by_name() -> None:
 async def test_a_refusal_of_rendering_names_the_messages() -> None:
     """Marks that are too many only once the parts of a message are joined."""
     with pytest.raises(UserError, match=r"^messages: .* combining marks") as caught:
-        await read([text_part("a" + "\u0301" * 200)] + [text_part("\u0316" * 200)])
+        await read([text_part("a" + "\u0301" * 200), text_part("\u0316" * 200)])
     assert (caught.value.param, caught.value.code) == ("messages", "invalid_value")
 
 
