@@ -50,6 +50,9 @@ SPECIAL_TOKENS = (
 CONTROL_TOKENS = tuple(token for token in SPECIAL_TOKENS if token not in GROUNDING_TAGS)
 """Special tokens that steer the model and never belong in shown text."""
 
+_CONTROL_MARKS = ("<|", "<img", "</img")
+"""What every control token begins with."""
+
 SPLIT_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -172,8 +175,13 @@ class Vocabulary:
             token_ids: ids below the model's (padded) vocabulary size.
             skip_control: leave out every special token except the grounding tags.
         """
-        if skip_control and not self.control_ids.isdisjoint(token_ids):
-            token_ids = [token_id for token_id in token_ids if token_id not in self.control_ids]
+        text = self._decode(token_ids)
+        # Looking for their text first is many times faster than looking at every id.
+        if skip_control and any(mark in text for mark in _CONTROL_MARKS):
+            return self._decode([token_id for token_id in token_ids if token_id not in self.control_ids])
+        return text
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
         try:
             return self._encoding.decode(token_ids, errors="replace")
         except KeyError:
