@@ -1,6 +1,6 @@
 from qwenvl.chat import Image, Message, PromptFormat, Role, Text, Vocabulary, images_of, render
 from tests.parity.golden import GoldenCase, cases
-from tests.vocabularies import GOLDEN, PUBLISHED, SMALL
+from tests.vocabularies import SMALL
 
 VOCABULARY = Vocabulary.from_file(SMALL)
 
@@ -38,16 +38,6 @@ def test_golden_prompts() -> None:
         assert rendered.length(256) == case.prompt_length
         assert tuple(images_of(messages)) == case.image_names
         assert rendered.n_images == len(case.image_names)
-
-
-def test_golden_chatml() -> None:
-    golden = GOLDEN["chatml"]
-    messages = [Message.of("system", golden["system"])]
-    for query, answer in golden["history"]:
-        messages += [Message.of("user", query), Message.of("assistant", answer)]
-    messages.append(Message.of("user", golden["query"]))
-    vocabulary = Vocabulary.from_file(PUBLISHED)
-    assert list(render(messages, vocabulary).token_ids) == golden["ids"]
 
 
 def test_labels_are_the_answers() -> None:

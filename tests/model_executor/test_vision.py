@@ -2,38 +2,18 @@ import pytest
 import torch
 
 from qwenvl.model_executor.config import QWenConfig, VisionConfig
-from qwenvl.model_executor.image_processor import normalize, resize_image
+from qwenvl.model_executor.image_processor import normalize
 from qwenvl.model_executor.pictures import fit_image
 from qwenvl.model_executor.vision import VisionTransformer, attend, resize_grid, sincos_grid
 from qwenvl.model_executor.weights import VISUAL_PREFIX, checkpoint_shapes
 from tests.parity.checkpoints import golden_tensors
-from tests.parity.golden import CHECKPOINT, DATA, golden
-
-TOLERANCE = 1e-3
+from tests.parity.golden import CHECKPOINT, DATA
+from tests.parity.tower import golden_tower
 
 
 @pytest.fixture(scope="module")
 def tower() -> VisionTransformer:
-    config = QWenConfig.from_pretrained(CHECKPOINT).vision
-    assert config is not None
-    tower = VisionTransformer(config).eval()
-    tensors = {name: tensor.float() for name, tensor in golden_tensors().items() if name.startswith(VISUAL_PREFIX)}
-    tower.load_state_dict({name.removeprefix(VISUAL_PREFIX): tensor for name, tensor in tensors.items()})
-    return tower
-
-
-@pytest.mark.parametrize("name", golden()["visual"])
-def test_golden_vectors(tower: VisionTransformer, name: str) -> None:
-    import PIL.Image
-
-    expected = golden()["visual"][name]
-    with torch.no_grad():
-        (vectors,) = tower(resize_image(PIL.Image.open(DATA / "images" / name), 448).unsqueeze(0))
-    assert list(vectors.shape) == expected["shape"]
-    assert vectors.mean().item() == pytest.approx(expected["mean"], abs=TOLERANCE)
-    assert vectors.std().item() == pytest.approx(expected["std"], abs=TOLERANCE)
-    torch.testing.assert_close(vectors[0, :8], torch.tensor(expected["first8"]), atol=TOLERANCE, rtol=0)
-    torch.testing.assert_close(vectors[-1, -8:], torch.tensor(expected["last8"]), atol=TOLERANCE, rtol=0)
+    return golden_tower()
 
 
 def test_images_of_a_batch_do_not_touch(tower: VisionTransformer) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from tests.parity.golden import CHECKPOINT, STEPS, GoldenCase
-
-KV_CACHE_BYTES = 1 << 30
+from tests.stack import KV_CACHE_BYTES
 
 
 @contextmanager

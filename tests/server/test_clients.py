@@ -12,7 +12,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from tests.api.live import Pictures
-from tests.server.conftest import MODEL, Stack
+from tests.stack import MODEL, Stack
 
 pytestmark = pytest.mark.slow
 

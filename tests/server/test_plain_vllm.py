@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.parity.conversations import golden_body
 from tests.parity.golden import CHECKPOINT, case_named
-from tests.server.conversations import golden_body
 from tests.server.processes import server_process, wait_until_healthy
 
 pytestmark = pytest.mark.slow

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from qwenvl.engine import GenerationRequest, SamplingOptions
+from tests.parity.conversations import golden_body
 from tests.parity.golden import LOGPROB_TOLERANCE, STEPS, GoldenCase, case_named, cases
-from tests.server.conftest import Stack
-from tests.server.conversations import golden_body
+from tests.stack import Stack
 
 pytestmark = pytest.mark.slow
 

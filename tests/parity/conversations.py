@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.api.live import data_url
 from tests.parity.golden import DATA, STEPS, GoldenCase
-from tests.server.conftest import MODEL
+from tests.stack import MODEL
 
 
 def golden_body(case: GoldenCase) -> dict[str, Any]:
