@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,9 @@ from qwenvl.engine.vllm_outputs import StepReader, is_aborted, sampling_params
 from qwenvl.errors import CheckpointError, EngineBusyError, EngineDeadError, EngineError, UserError
 from qwenvl.model_executor import plugin
 from qwenvl.model_executor.config import QWenConfig
-from qwenvl.model_executor.pictures import fit_image
 from qwenvl.model_executor.tokenizer import QWenTokenizer
 
 DEATH_POLL_SECONDS = 0.25
-IMAGE_WORKERS = 2
-"""Threads that convert and resize images; Pillow lets go of the interpreter lock for both."""
 
 
 class VLLMEngine:
@@ -52,7 +48,6 @@ class VLLMEngine:
         self._idle.set()
         self._dead = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
-        self._image_pool = ThreadPoolExecutor(IMAGE_WORKERS, thread_name_prefix="images")
 
     @property
     def info(self) -> ModelInfo:
@@ -146,7 +141,6 @@ class VLLMEngine:
             if llm.output_handler is not None:
                 llm.output_handler.cancel()
             await asyncio.to_thread(llm.shutdown)
-        self._image_pool.shutdown(wait=False, cancel_futures=True)
 
     async def wait_dead(self) -> None:
         """Return when the engine has died by itself."""
@@ -180,19 +174,11 @@ class VLLMEngine:
     async def _prepare(self, llm: AsyncLLM, request: GenerationRequest) -> Any:
         prompt = TokensPrompt(prompt_token_ids=list(request.token_ids))
         if request.images:
-            prompt["multi_modal_data"] = {"image": await self._fit(llm, request.images)}
+            prompt["multi_modal_data"] = {"image": list(request.images)}
         # Without skip_mm_cache vLLM leaves out the pixels of images it has sent before. A request that is cancelled on
         # its way would count as sent, and the next one with that image would fail.
         (engine_input,) = await llm.renderer.render_cmpl_async([prompt], skip_mm_cache=True)
         return engine_input
-
-    async def _fit(self, llm: AsyncLLM, images: Sequence[PIL.Image.Image]) -> list[PIL.Image.Image]:
-        side = llm.model_config.hf_config.vision.image_size
-        run = asyncio.get_running_loop().run_in_executor
-        # Once for an image that comes twice: Pillow reads lazily, and not from two threads.
-        fits = {id(image): run(self._image_pool, fit_image, image, side) for image in images}
-        await asyncio.gather(*fits.values())
-        return [fits[id(image)].result() for image in images]
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ parsed, as in the original. Text of users belongs in :meth:`QWenTokenizer.apply_
 message by message and lets no control token through, or in ``encode(text, split_special_tokens=True)``.
 """
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ def _byte_alphabet() -> dict[int, str]:
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(0x100 + i) for i, byte in enumerate(others)}
 
+
+_BASE_TEMPLATE_SIGNATURE = inspect.signature(PreTrainedTokenizer.apply_chat_template)
 
 _CHAR_OF_BYTE = _byte_alphabet()
 _BYTE_OF_CHAR = {char: byte for byte, char in _CHAR_OF_BYTE.items()}
@@ -178,25 +181,8 @@ class QWenTokenizer(PreTrainedTokenizer):
         self.vocabulary.save(path)
         return (str(path),)
 
-    def apply_chat_template(  # type: ignore[override]  # the base class's types are narrower than what it takes
-        self,
-        conversation: Any,
-        tools: Any = None,
-        documents: Any = None,
-        chat_template: str | None = None,
-        add_generation_prompt: bool = False,
-        continue_final_message: bool = False,
-        tokenize: bool = True,
-        padding: Any = False,
-        truncation: bool = False,
-        max_length: int | None = None,
-        return_tensors: Any = None,
-        return_dict: bool = True,
-        return_assistant_tokens_mask: bool = False,
-        tokenizer_kwargs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Render a conversation.
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+        """Render a conversation; the options are those of transformers.
 
         With the built-in template and ``tokenize=True`` the ids come from :mod:`qwenvl.chat`: what messages say is
         data, and no control token in it is parsed. The template knows no tools and no documents, and ignores them.
@@ -206,59 +192,31 @@ class QWenTokenizer(PreTrainedTokenizer):
         Args:
             conversation: messages as dicts, or a list of such lists; contents are strings or lists of
                 ``{"type": "text", "text": ..}`` and ``{"type": "image"}`` parts.
-            tools: passed to a template of one's own, as are ``documents`` and ``kwargs``.
-            documents: see ``tools``.
-            chat_template: a template of one's own; the tokenizer's by default.
-            add_generation_prompt: open an assistant turn at the end.
-            continue_final_message: leave the last message open.
-            tokenize: return ids, not text.
-            padding: as in ``__call__``, as are ``truncation``, ``max_length`` and ``return_tensors``.
-            truncation: see ``padding``.
-            max_length: see ``padding``.
-            return_tensors: see ``padding``.
-            return_dict: return a ``BatchEncoding``, not ids alone.
-            return_assistant_tokens_mask: for a template of one's own only.
-            tokenizer_kwargs: more options for ``__call__``.
-            **kwargs: see ``tools``.
+            *args: as in transformers.
+            **kwargs: as in transformers.
 
         Raises:
             UserError: a role or a content that the template does not know; ``param`` names it.
         """
-        if not tokenize or (chat_template or self.chat_template) != CHAT_TEMPLATE:
-            return super().apply_chat_template(
-                conversation,
-                tools=tools,
-                documents=documents,
-                chat_template=chat_template,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=continue_final_message,
-                tokenize=tokenize,
-                padding=padding,
-                truncation=truncation,
-                max_length=max_length,
-                return_tensors=return_tensors,
-                return_dict=return_dict,
-                return_assistant_tokens_mask=return_assistant_tokens_mask,
-                tokenizer_kwargs=tokenizer_kwargs,
-                **kwargs,
-            )
-        if return_assistant_tokens_mask:
+        bound = _BASE_TEMPLATE_SIGNATURE.bind(self, conversation, *args, **kwargs)
+        bound.apply_defaults()
+        options = bound.arguments
+        if not options["tokenize"] or (options["chat_template"] or self.chat_template) != CHAT_TEMPLATE:
+            return super().apply_chat_template(conversation, *args, **kwargs)
+        if options["return_assistant_tokens_mask"]:
             raise ValueError("return_assistant_tokens_mask is not supported by the built-in chat template")
         batched = bool(conversation) and not isinstance(conversation[0], Mapping)
         rendered = [
-            self._render(messages, add_generation_prompt, continue_final_message)
+            self._render(messages, options["add_generation_prompt"], options["continue_final_message"])
             for messages in (conversation if batched else [conversation])
         ]
         encoded = self(
             rendered if batched else rendered[0],
             add_special_tokens=False,
-            padding=padding,
-            truncation=truncation,
-            max_length=max_length,
-            return_tensors=return_tensors,
-            **(tokenizer_kwargs or {}),
+            **{name: options[name] for name in ("padding", "truncation", "max_length", "return_tensors")},
+            **(options["tokenizer_kwargs"] or {}),
         )
-        return encoded if return_dict else encoded["input_ids"]
+        return encoded if options["return_dict"] else encoded["input_ids"]
 
     def _render(self, messages: Sequence[Mapping[str, Any]], open_turn: bool, continue_last: bool) -> list[int]:
         if open_turn and continue_last:

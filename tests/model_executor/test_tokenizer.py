@@ -75,6 +75,9 @@ def test_chat_template_options(tokenizer: QWenTokenizer) -> None:
     assert batch["input_ids"].shape == (2, len(closed))
     own = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     assert tokenizer.apply_chat_template(conversation, chat_template=own, return_dict=False) == tokenizer.encode("ab")
+    # Options in their places, as transformers takes them too: tools, documents, template, generation prompt.
+    opened = tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False)
+    assert tokenizer.apply_chat_template(conversation, [{}], None, None, True, return_dict=False) == opened
     for ignored in ({"tools": [{"type": "function"}]}, {"documents": [{"text": "a"}]}, {"anything": 1}):
         assert tokenizer.apply_chat_template(conversation, return_dict=False, **ignored) == closed
     with pytest.raises(UserError, match=r"messages\[0\].content\[0\] must be a text"):
