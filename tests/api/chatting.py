@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import httpx
+from openai.types.chat import ChatCompletion
 
 CHAT = "/v1/chat/completions"
 
@@ -42,3 +43,18 @@ def chunks_of(response: httpx.Response) -> list[dict[str, Any]]:
     events = events_of(response)
     assert events[-1] == "[DONE]"
     return [json.loads(event) for event in events[:-1]]
+
+
+async def ask(client: httpx.AsyncClient, content: Any = "Hello", **fields: Any) -> dict[str, Any]:
+    response = await client.post(CHAT, json=body(content, **fields))
+    assert response.status_code == 200, response.text
+    ChatCompletion.model_validate(response.json(), strict=True)
+    return dict(response.json())
+
+
+async def refusal(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    """The error for a request, and proof that the next one is answered."""
+    response = await client.post(CHAT, json=body(**fields))
+    assert response.status_code in (400, 404), response.text
+    await ask(client)
+    return error_of(response)

@@ -12,6 +12,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from tests.api.live import Pictures
+from tests.server.streams import stream_of
 from tests.stack import MODEL, Stack
 
 pytestmark = pytest.mark.slow
@@ -145,14 +146,7 @@ def test_control_tokens_in_text_stay_text(stack: Stack) -> None:
 
 
 def test_closing_a_stream_frees_the_request(stack: Stack, client: openai.OpenAI) -> None:
-    stream = client.chat.completions.create(
-        model=MODEL,
-        messages=[{"role": "user", "content": "Hello"}],
-        max_tokens=8000,
-        stream=True,
-        extra_body={"ignore_eos": True},
-    )
-    next(iter(stream))
+    stream = stream_of(client, MODEL, tokens=8000)
     assert stack.live.call(stack.engine.running()) == 1
     closed = time.monotonic()
     stream.close()

@@ -15,6 +15,7 @@ import pytest
 
 from tests.parity.checkpoints import golden_tensors, write_checkpoint
 from tests.server.processes import PROJECT, ServerProcess, server_process
+from tests.server.streams import stream_of
 
 pytestmark = pytest.mark.slow
 
@@ -53,14 +54,7 @@ def test_newcomer(built_in: tuple[ServerProcess, str, str]) -> None:
         assert ran.stdout.strip()
 
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-        stream = client.chat.completions.create(
-            model=name,
-            messages=[{"role": "user", "content": "Hello"}],
-            max_tokens=40,
-            stream=True,
-            extra_body={"ignore_eos": True},
-        )
-        next(iter(stream))
+        stream = stream_of(client, name, tokens=40)
         # Ctrl-C lets running answers finish.
         server.process.send_signal(signal.SIGINT)
         assert list(stream)[-1].choices[0].finish_reason == "length"
@@ -74,14 +68,7 @@ def test_engine_dies(built_in: tuple[ServerProcess, str, str]) -> None:
         child for child in psutil.Process(server.process.pid).children(recursive=True) if "EngineCore" in child.name()
     )
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-        stream = client.chat.completions.create(
-            model=name,
-            messages=[{"role": "user", "content": "Hello"}],
-            max_tokens=8000,
-            stream=True,
-            extra_body={"ignore_eos": True},
-        )
-        next(iter(stream))
+        stream = stream_of(client, name, tokens=8000)
         os.kill(core.pid, signal.SIGKILL)
         with pytest.raises(openai.APIError, match="engine"):
             list(stream)
