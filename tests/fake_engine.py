@@ -125,6 +125,9 @@ class FakeEngine:
     async def running(self) -> int:
         return len(self._running)
 
+    def metrics(self) -> bytes:
+        return b""
+
     async def drain(self, timeout: float) -> bool:
         try:
             async with asyncio.timeout(timeout):

@@ -9,9 +9,9 @@ from starlette.middleware import Middleware
 
 from qwenvl import __version__
 from qwenvl.api import errors
-from qwenvl.api.media import ImageLoader
+from qwenvl.api.chat.routes import chat_routes
+from qwenvl.api.media.loader import ImageLoader
 from qwenvl.api.middleware import Authentication, BodyLimit, RequestBoundary
-from qwenvl.api.routes.chat import chat_routes
 from qwenvl.api.routes.models import models_routes
 from qwenvl.api.routes.operations import operations_routes
 from qwenvl.api.settings import Settings

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qwenvl.api.auth import check_key
+from qwenvl.api.access.keys import check_key
 from qwenvl.api.errors import AuthenticationError, BodyTooLargeError, ClientDisconnectedError, error_response
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from qwenvl.api.schemas import ChatCompletionRequest
+from qwenvl.api.chat.schemas import ChatCompletionRequest
 from qwenvl.engine import ModelInfo, SamplingOptions
 from qwenvl.errors import ContextLengthError, UserError
 

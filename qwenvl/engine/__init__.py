@@ -10,6 +10,8 @@ from qwenvl.engine.protocol import (
     SamplingDefaults,
     SamplingOptions,
     Step,
+    Structure,
+    StructureKind,
     TokenLogprob,
     Usage,
 )
@@ -24,6 +26,8 @@ __all__ = [
     "SamplingDefaults",
     "SamplingOptions",
     "Step",
+    "Structure",
+    "StructureKind",
     "TokenLogprob",
     "Usage",
 ]

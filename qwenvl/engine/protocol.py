@@ -26,6 +26,25 @@ class SamplingDefaults:
     max_tokens: int | None = None
 
 
+StructureKind = Literal["json_object", "json_schema", "regex", "choice", "grammar"]
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What an answer must look like: the engine lets only such tokens through.
+
+    Attributes:
+        kind: what ``value`` is.
+        value: a JSON schema as JSON text, a regular expression, one of several answers, or an EBNF grammar; empty for
+            any JSON object.
+        param: the request field that asks for it; the engine's refusals name it.
+    """
+
+    kind: StructureKind
+    value: str | tuple[str, ...] = ""
+    param: str = "structured_outputs"
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
     """How to sample one request's answers. Ranges are checked by whoever builds it, not here.
@@ -33,9 +52,19 @@ class SamplingOptions:
     Attributes:
         temperature: 0 is greedy.
         top_k: 0 keeps every token.
+        min_p: least probability of a token, relative to the likeliest one's; 0 keeps every token.
         max_tokens: answer length in tokens, for each of the ``n`` answers.
+        min_tokens: no stop token, and no stop string, ends the answer before it has this many.
         stop: the answer ends before the first of these strings.
+        stop_token_ids: the answer ends with any of these tokens too.
+        include_stop: show the stop string that ended the answer.
+        logit_bias: added to the logits of these token ids.
+        allowed_token_ids: only these can be generated, and stop tokens where they are among them; empty allows all.
+        bad_words: strings that are not generated.
         logprobs: how many alternatives to report for each answer token besides the chosen one; None reports nothing.
+        prompt_logprobs: the same for the tokens of the prompt, in the first step.
+        structure: what the answer must look like.
+        skip_control: leave control tokens out of the text.
         ignore_eos: run to ``max_tokens`` whatever the model says.
     """
 
@@ -49,7 +78,17 @@ class SamplingOptions:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
+    min_p: float = 0.0
+    min_tokens: int = 0
+    stop_token_ids: tuple[int, ...] = ()
+    include_stop: bool = False
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    allowed_token_ids: tuple[int, ...] = ()
+    bad_words: tuple[str, ...] = ()
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    structure: Structure | None = None
+    skip_control: bool = True
     ignore_eos: bool = False
 
 
@@ -62,12 +101,18 @@ class GenerationRequest:
         token_ids: the prompt, each image a pair ``<img> </img>`` (see :class:`qwenvl.chat.Rendered`).
         images: in the order of their pairs, of any mode and size. Images fitted to the model's size already
             (:func:`qwenvl.model_executor.pictures.fit_image`) cost the engine nothing.
+        priority: requests of a lower number run first, 0 is interactive; work that can wait has 1 or more.
+        cache_salt: requests of different salts share no blocks of the prefix cache.
+        trace_headers: W3C trace context, under which the engine reports its own spans.
     """
 
     request_id: str
     token_ids: tuple[int, ...]
     images: tuple[PIL.Image.Image, ...]
     sampling: SamplingOptions
+    priority: int = 0
+    cache_salt: str | None = None
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +166,16 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One message of a generation: what is new, and the usage so far."""
+    """One message of a generation: what is new, and the usage so far.
+
+    Attributes:
+        prompt_logprobs: in the first step, where asked for: one entry a prompt token, image positions too; the first
+            token has none.
+    """
 
     deltas: Sequence[Delta]
     usage: Usage
+    prompt_logprobs: tuple[PositionLogprobs | None, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +251,9 @@ class Engine(Protocol):
 
     async def running(self) -> int:
         """Requests the engine core itself holds, waiting or running: asked of the core, not counted here."""
+
+    def metrics(self) -> bytes:
+        """The engine's own metrics in Prometheus' text format; empty where it has none."""
 
     async def drain(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for the requests in flight to end; False where some are left.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
+import prometheus_client
 import psutil
 import torch
 import transformers
@@ -119,6 +120,10 @@ class VLLMEngine:
             return 0
         counts: list[int] = await self._llm.engine_core.call_utility_all_async("count_unfinished_requests")
         return sum(counts)
+
+    def metrics(self) -> bytes:
+        """vLLM's metrics, which it keeps in the process's default registry."""
+        return prometheus_client.generate_latest()
 
     async def drain(self, timeout: float) -> bool:
         """Wait for the requests in flight to end; False where some are left."""

@@ -1,7 +1,7 @@
 import pytest
 
+from qwenvl.api.chat.schemas import ChatCompletionRequest
 from qwenvl.api.sampling import read_sampling
-from qwenvl.api.schemas import ChatCompletionRequest
 from qwenvl.engine import SamplingDefaults, SamplingOptions
 from qwenvl.errors import UserError
 from tests.fake_engine import model_info

@@ -7,7 +7,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError, model_validator
 from starlette.types import Message
 
-from qwenvl.api.schemas import MAX_MESSAGES, MAX_PARTS, ChatCompletionRequest
+from qwenvl.api.chat.schemas import MAX_MESSAGES, MAX_PARTS, ChatCompletionRequest
 from qwenvl.api.validation import LARGE_BODY_BYTES, field_path, parse_body
 from qwenvl.errors import UserError
 from tests.api.chatting import body, text_part

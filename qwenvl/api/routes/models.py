@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from qwenvl.api.responses import ModelCard, ModelList
+from qwenvl.api.chat.objects import ModelCard, ModelList
 from qwenvl.engine import Engine, ModelInfo
 from qwenvl.errors import ModelNotFoundError
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from qwenvl.api.responses import Health
+from qwenvl.api.chat.objects import Health
 from qwenvl.engine import Engine
 from qwenvl.errors import EngineDeadError
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import anyio.to_thread
 
-from qwenvl.api.conversation import Conversation, ImageReference, read_conversation
+from qwenvl.api.chat.conversation import Conversation, ImageReference, read_conversation
+from qwenvl.api.chat.schemas import ChatMessage
 from qwenvl.api.sampling import check_prompt_fits
-from qwenvl.api.schemas import ChatMessage
 from qwenvl.chat import PromptFormat, Text, images_of, render
 from qwenvl.engine import ModelInfo
 from qwenvl.errors import ContextLengthError, UserError

@@ -17,8 +17,8 @@ import anyio
 import anyio.to_thread
 import PIL.Image
 
-from qwenvl.api.conversation import ImageReference
-from qwenvl.api.fetching import Fetcher, FetchError, ResponseTooLargeError
+from qwenvl.api.chat.conversation import ImageReference
+from qwenvl.api.media.fetching import Fetcher, FetchError, ResponseTooLargeError
 from qwenvl.api.settings import Settings
 from qwenvl.errors import ImageError
 from qwenvl.model_executor.pictures import fit_image

@@ -1,6 +1,6 @@
 import pytest
 
-from qwenvl.api.addresses import is_public
+from qwenvl.api.media.addresses import is_public
 
 
 @pytest.mark.parametrize(

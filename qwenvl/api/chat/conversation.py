@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from qwenvl.api.schemas import ChatMessage, ContentPart, ImageUrl
+from qwenvl.api.chat.schemas import ChatMessage, ContentPart, ImageUrl
 from qwenvl.chat import Image, Message, Part, PromptFormat, Role, Text
 from qwenvl.errors import UserError
 

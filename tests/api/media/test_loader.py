@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 
 from qwenvl.api import Settings, fetching, media
-from qwenvl.api.conversation import ImageReference
-from qwenvl.api.media import FORMATS, MAX_FETCHES, ImageLoader, decode_data_url, decode_image
+from qwenvl.api.chat.conversation import ImageReference
+from qwenvl.api.media.loader import FORMATS, MAX_FETCHES, ImageLoader, decode_data_url, decode_image
 from qwenvl.errors import ImageError
 from qwenvl.model_executor.pictures import fit_image
 from tests.api.live import Pictures, data_url

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from qwenvl.api import prompt
-from qwenvl.api.prompt import NFC_SHRINKS, Prompt, read_prompt, shown_token_ids
-from qwenvl.api.schemas import ChatMessage
+from qwenvl.api.chat.prompt import NFC_SHRINKS, Prompt, read_prompt, shown_token_ids
+from qwenvl.api.chat.schemas import ChatMessage
 from qwenvl.chat import PromptFormat, Vocabulary
 from qwenvl.engine import ModelInfo
 from qwenvl.errors import ContextLengthError, UserError

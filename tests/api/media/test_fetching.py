@@ -8,7 +8,7 @@ import httpcore
 import pytest
 import pytest_asyncio
 
-from qwenvl.api.fetching import CheckedBackend, Fetcher, FetchError, ResponseTooLargeError
+from qwenvl.api.media.fetching import CheckedBackend, Fetcher, FetchError, ResponseTooLargeError
 from tests.api.live import Pictures
 
 LIMIT = 1_000_000

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from qwenvl.api.responses import (
+from qwenvl.api.chat.objects import (
     AssistantMessage,
     ChatCompletion,
     ChatCompletionChunk,

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import httpcore
 import httpx
 
-from qwenvl.api.addresses import is_public
+from qwenvl.api.media.addresses import is_public
 
 MAX_REDIRECTS = 3
 MAX_CONNECTIONS = 64

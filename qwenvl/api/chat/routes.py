@@ -8,18 +8,18 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from qwenvl.api.chat.objects import ChatCompletion
+from qwenvl.api.chat.prompt import read_prompt, shown_token_ids
+from qwenvl.api.chat.schemas import ChatCompletionRequest
+from qwenvl.api.chat.translation import AnswerHeader, collect, fingerprint, stream
 from qwenvl.api.errors import describe
 from qwenvl.api.generation import steps_of, while_connected
-from qwenvl.api.media import ImageLoader
-from qwenvl.api.prompt import read_prompt, shown_token_ids
+from qwenvl.api.media.loader import ImageLoader
 from qwenvl.api.refused import refuse_unsupported
-from qwenvl.api.responses import ChatCompletion
 from qwenvl.api.routes.models import check_served
 from qwenvl.api.sampling import read_sampling
-from qwenvl.api.schemas import ChatCompletionRequest
 from qwenvl.api.settings import Settings
 from qwenvl.api.sse import DONE, event_stream
-from qwenvl.api.translation import AnswerHeader, collect, fingerprint, stream
 from qwenvl.api.validation import parse_body
 from qwenvl.chat import PromptFormat
 from qwenvl.engine import Engine, GenerationRequest

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from qwenvl.api.translation import AnswerHeader, collect, fingerprint, stream, write_logprobs
+from qwenvl.api.chat.translation import AnswerHeader, collect, fingerprint, stream, write_logprobs
 from qwenvl.engine import Delta, PositionLogprobs, Step, TokenLogprob, Usage
 from qwenvl.errors import EngineError
 from tests.fake_engine import model_info

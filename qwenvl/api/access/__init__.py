@@ -1,0 +1,1 @@
+"""Who may ask, how much, and how many at a time: keys, rate limits, admission."""

@@ -1,0 +1,1 @@
+"""``/v1/chat/completions``: wire types, messages to prompts, engine steps to answers."""

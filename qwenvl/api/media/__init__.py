@@ -1,0 +1,1 @@
+"""Pictures of requests: where they may come from, how they are fetched, decoded and fitted."""
