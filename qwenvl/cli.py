@@ -110,8 +110,13 @@ def _add_settings(group: Any) -> None:
             )
         elif isinstance(default, bool):
             group.add_argument(option, action=argparse.BooleanOptionalAction, default=default, help=field.description)
+        elif isinstance(default, tuple):
+            group.add_argument(
+                option, action="append", default=None, help=f"{field.description} Give it once for each."
+            )
         else:
-            group.add_argument(option, type=type(default), default=default, help=field.description)
+            # pydantic reads the text, and says what is wrong with it.
+            group.add_argument(option, default=default, help=field.description)
 
 
 def _settings(namespace: argparse.Namespace) -> Settings:
@@ -121,7 +126,8 @@ def _settings(namespace: argparse.Namespace) -> Settings:
         if not key:
             raise ValueError(f"{API_KEY_VARIABLE} is set but empty: set a key, or unset it to serve everyone")
         keys = [key]
-    return Settings(**{**values, "api_keys": tuple(map(SecretStr, keys or ()))})
+    lists = {name: tuple(values[name] or ()) for name, field in Settings.model_fields.items() if field.default == ()}
+    return Settings(**{**values, **lists, "api_keys": tuple(map(SecretStr, keys or ()))})
 
 
 if __name__ == "__main__":

@@ -9,13 +9,17 @@ from starlette.middleware import Middleware
 
 from qwenvl import __version__
 from qwenvl.api import errors
-from qwenvl.api.chat.routes import chat_routes
+from qwenvl.api.access.admission import Admission
+from qwenvl.api.access.limits import RateLimits
+from qwenvl.api.chat.routes import ChatCompletions, chat_routes
+from qwenvl.api.gateway import Gateway
 from qwenvl.api.media.loader import ImageLoader
 from qwenvl.api.middleware import Authentication, BodyLimit, RequestBoundary
 from qwenvl.api.routes.models import models_routes
 from qwenvl.api.routes.operations import operations_routes
 from qwenvl.api.settings import Settings
 from qwenvl.api.sse import let_streams_finish
+from qwenvl.api.telemetry.metrics import Metrics
 from qwenvl.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -25,6 +29,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     """The API in front of ``engine``, which starts and stops with the app's lifespan."""
     let_streams_finish()
     images = ImageLoader(settings)
+    gateway = Gateway(engine, settings, images, Admission(), RateLimits(), Metrics())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -46,7 +51,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         ],
     )
     errors.install(app)
-    app.include_router(chat_routes(engine, settings, images))
+    app.include_router(chat_routes(ChatCompletions(gateway)))
     app.include_router(models_routes(engine))
     app.include_router(operations_routes(engine))
     return app

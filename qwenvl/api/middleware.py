@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwenvl.api.access.keys import check_key
+from qwenvl.api.context import RequestContext, set_context
 from qwenvl.api.errors import AuthenticationError, BodyTooLargeError, ClientDisconnectedError, error_response
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,15 @@ class RequestBoundary:
             return
         brought = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = brought if _ACCEPTED_ID.fullmatch(brought) else uuid.uuid4().hex
+        context = RequestContext(request_id)
+        set_context(scope, context)
         started = False
 
         async def send_named(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                MutableHeaders(scope=message).update({REQUEST_ID: request_id, **context.response_headers})
             await send(message)
 
         try:

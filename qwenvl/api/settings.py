@@ -1,28 +1,57 @@
 """What an operator can set about the API. The engine has its own options; the command line fills both."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 MEBIBYTE = 2**20
 
 ApiKey = Annotated[SecretStr, Field(min_length=1)]
+Domain = Annotated[str, Field(min_length=1)]
+Origin = Annotated[str, Field(min_length=1)]
 
 
 class Settings(BaseModel):
-    """Settings of one server, checked once. Sizes are in bytes, times in seconds."""
+    """Settings of one server, checked once. Sizes are in bytes, times in seconds; None is no limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # Server
     host: str = Field(
         default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for every interface."
     )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    api_keys: tuple[ApiKey, ...] = Field(
-        default=(), description="Keys, any of which opens the /v1 routes. With none, they are open to everyone."
-    )
     max_body_bytes: int = Field(default=64 * MEBIBYTE, ge=1024, description="Largest request body.")
+    drain_timeout: float = Field(
+        default=30.0, ge=0, le=3600, description="Time that running requests get to finish when the server stops."
+    )
+    cors_origins: tuple[Origin, ...] = Field(
+        default=(),
+        description="Origins whose pages may call the API from a browser, * for any. With none, CORS is off.",
+    )
+
+    # Keys and limits
+    api_keys: tuple[ApiKey, ...] = Field(
+        default=(), description="Keys, any of which opens every route but the health checks. With none, all are open."
+    )
+    api_key_file: Path | None = Field(default=None, description="TOML file of named keys, each with its own limits.")
+    requests_per_minute: int | None = Field(default=None, ge=1, description="Requests of one key in a minute.")
+    tokens_per_minute: int | None = Field(
+        default=None, ge=1, description="Tokens of one key in a minute, prompts and answers together."
+    )
+    concurrent_requests: int | None = Field(default=None, ge=1, description="Requests of one key at a time.")
+    max_running: int = Field(
+        default=1024, ge=1, description="Requests in work at a time, from their images to their last token."
+    )
+    max_queued: int = Field(default=1024, ge=0, description="Requests that may wait for their turn to be among these.")
+    queue_timeout: float = Field(default=60.0, gt=0, le=3600, description="Time that a request may wait for its turn.")
+    request_timeout: float = Field(
+        default=600.0, gt=0, le=86400, description="Time that one request may take from its turn to its last token."
+    )
     max_n: int = Field(default=16, ge=1, le=128, description="Most answers to one request.")
+
+    # Images
     max_images: int = Field(
         default=16, ge=0, description="Most images in one request; the engine's own limit holds where it is lower."
     )
@@ -37,9 +66,45 @@ class Settings(BaseModel):
     image_threads: int = Field(
         default=4, ge=1, le=64, description="Images decoded at the same time, over all requests."
     )
+    image_fetches: int = Field(
+        default=64, ge=1, le=1024, description="Images fetched at the same time, over all requests."
+    )
+    image_cache_bytes: int = Field(
+        default=64 * MEBIBYTE,
+        ge=0,
+        description="Decoded images kept for the next request that has them; 0 is off.",
+    )
+    image_domains: tuple[Domain, ...] = Field(
+        default=(), description="Hosts that images may come from, *.example.com for its subdomains. With none, any."
+    )
     allow_private_addresses: bool = Field(
         default=False, description="Fetch images from loopback, private and link-local addresses too."
     )
-    drain_timeout: float = Field(
-        default=30.0, ge=0, le=3600, description="Time that running requests get to finish when the server stops."
+    apply_exif_orientation: bool = Field(
+        default=True, description="Turn photos upright as their camera noted. The original did not."
+    )
+
+    # Files, batches and stored responses
+    data_dir: Path | None = Field(
+        default=None,
+        description="Directory of files and batches, which survive restarts there. The default is qwenvl below "
+        "$XDG_DATA_HOME or ~/.local/share.",
+    )
+    max_file_bytes: int = Field(default=100 * MEBIBYTE, ge=1024, description="Largest file for a batch.")
+    max_files: int = Field(default=1000, ge=1, description="Most files of one key.")
+    batch_concurrency: int = Field(
+        default=8, ge=1, le=1024, description="Requests of batches in work at a time, over all batches."
+    )
+    max_stored_responses: int = Field(
+        default=1000, ge=0, description="Responses kept for previous_response_id; the oldest go first. 0 keeps none."
+    )
+
+    # Operations
+    log_format: Literal["text", "json"] = Field(default="text", description="Form of the log's lines: text or json.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged: debug, info, warning or error."
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="OTLP collector for traces, as http://localhost:4317. With none, no traces.",
     )

@@ -1,5 +1,6 @@
 """Server-sent events, by sse-starlette."""
 
+import logging
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -8,7 +9,11 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import AppStatus
 from starlette.types import Receive, Scope, Send
 
+from qwenvl.api.errors import describe
 from qwenvl.api.generation import while_connected
+from qwenvl.errors import QwenVLError
+
+logger = logging.getLogger(__name__)
 
 DONE = "[DONE]"
 
@@ -40,6 +45,28 @@ async def event_stream(receive: Receive, events: AsyncGenerator[str]) -> EventSo
         await events.aclose()
         raise
     return _ClosingResponse(first, events)
+
+
+async def ending_with_error(events: AsyncGenerator[str], end: str | None = None) -> AsyncGenerator[str]:
+    """The same events, and ``end``. An error before the first is raised; a later one is the last event, with no end.
+
+    The headers are out by then, and a client must not take what it got for the whole.
+    """
+    started = False
+    async with aclosing(events):
+        try:
+            async for event in events:
+                started = True
+                yield event
+        except Exception as error:
+            if not started:
+                raise
+            if not isinstance(error, QwenVLError):
+                logger.exception("a stream failed unexpectedly")
+            yield describe(error).model_dump_json()
+            return
+    if end is not None:
+        yield end
 
 
 class _ClosingResponse(EventSourceResponse):

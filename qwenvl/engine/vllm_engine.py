@@ -122,7 +122,7 @@ class VLLMEngine:
         return sum(counts)
 
     def metrics(self) -> bytes:
-        """vLLM's metrics, which it keeps in the process's default registry."""
+        """VLLM's metrics, which it keeps in the process's default registry."""
         return prometheus_client.generate_latest()
 
     async def drain(self, timeout: float) -> bool:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from qwenvl.api import Settings, create_app
-from qwenvl.api.chat.schemas import MAX_MESSAGES, MAX_PARTS, MAX_SEED, ChatCompletionRequest
+from qwenvl.api.chat.schemas import MAX_MESSAGES, MAX_PARTS, ChatCompletionRequest
 from qwenvl.api.media.loader import MAX_FETCHES
 from qwenvl.api.refused import REFUSED
+from qwenvl.api.wire import MAX_SEED
 from qwenvl.chat.vocabulary import MAX_COMBINING_MARKS
 from tests.fake_engine import FakeEngine
 

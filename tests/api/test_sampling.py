@@ -1,7 +1,7 @@
 import pytest
 
 from qwenvl.api.chat.schemas import ChatCompletionRequest
-from qwenvl.api.sampling import read_sampling
+from qwenvl.api.sampling import read_logprobs, read_sampling
 from qwenvl.engine import SamplingDefaults, SamplingOptions
 from qwenvl.errors import UserError
 from tests.fake_engine import model_info
@@ -12,7 +12,14 @@ DEFAULTS = SamplingDefaults(temperature=0.7, top_p=0.5, top_k=3, repetition_pena
 def read(prompt_tokens: int = 100, max_logprobs: int = 20, **fields: object) -> SamplingOptions:
     wire = ChatCompletionRequest.model_validate({"model": "tiny", "messages": [], **fields})
     info = model_info(defaults=DEFAULTS, max_logprobs=max_logprobs)
-    return read_sampling(wire, info, prompt_tokens=prompt_tokens, max_n=4)
+    return read_sampling(
+        wire,
+        info,
+        prompt_tokens=prompt_tokens,
+        max_n=4,
+        max_tokens={"max_tokens": wire.max_tokens, "max_completion_tokens": wire.max_completion_tokens},
+        logprobs=read_logprobs(wire.logprobs, wire.top_logprobs, info),
+    )
 
 
 def test_defaults_are_the_models() -> None:

@@ -1,6 +1,5 @@
 """``POST /v1/chat/completions``."""
 
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -12,36 +11,33 @@ from qwenvl.api.chat.objects import ChatCompletion
 from qwenvl.api.chat.prompt import read_prompt, shown_token_ids
 from qwenvl.api.chat.schemas import ChatCompletionRequest
 from qwenvl.api.chat.translation import AnswerHeader, collect, fingerprint, stream
-from qwenvl.api.errors import describe
-from qwenvl.api.generation import steps_of, while_connected
-from qwenvl.api.media.loader import ImageLoader
+from qwenvl.api.context import RequestContext, context_of
+from qwenvl.api.gateway import Gateway
+from qwenvl.api.generation import while_connected
 from qwenvl.api.refused import refuse_unsupported
 from qwenvl.api.routes.models import check_served
-from qwenvl.api.sampling import read_sampling
-from qwenvl.api.settings import Settings
-from qwenvl.api.sse import DONE, event_stream
+from qwenvl.api.sampling import read_logprobs, read_sampling
+from qwenvl.api.sse import DONE, ending_with_error, event_stream
 from qwenvl.api.validation import parse_body
 from qwenvl.chat import PromptFormat
-from qwenvl.engine import Engine, GenerationRequest
-from qwenvl.errors import QwenVLError, UserError
-
-logger = logging.getLogger(__name__)
+from qwenvl.engine import GenerationRequest
+from qwenvl.errors import UserError
 
 PATH = "/v1/chat/completions"
 
 
-def chat_routes(engine: Engine, settings: Settings, images: ImageLoader) -> APIRouter:
+def chat_routes(chat: "ChatCompletions") -> APIRouter:
     router = APIRouter(tags=["chat"])
-    chat = ChatCompletions(engine, settings, images)
 
     @router.post(PATH, response_model=ChatCompletion, openapi_extra={"requestBody": _describe_body()})
     async def create_chat_completion(request: Request) -> Response:
         """Answer a conversation, at once or as server-sent events."""
         wire = await parse_body(request, ChatCompletionRequest)
         chat.check(wire)
+        context = context_of(request)
         if wire.stream:
-            return await event_stream(request.receive, chat.events(wire))
-        completion = await while_connected(request.receive, chat.answer(wire))
+            return await event_stream(request.receive, chat.events(wire, context))
+        completion = await while_connected(request.receive, chat.answer(wire, context))
         return Response(completion.model_dump_json(exclude_unset=True), media_type="application/json")
 
     return router
@@ -50,10 +46,11 @@ def chat_routes(engine: Engine, settings: Settings, images: ImageLoader) -> APIR
 class ChatCompletions:
     """From a wire request to the engine and back."""
 
-    def __init__(self, engine: Engine, settings: Settings, images: ImageLoader) -> None:
-        self._engine = engine
-        self._settings = settings
-        self._images = images
+    path = PATH
+    wire = ChatCompletionRequest
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
 
     def check(self, wire: ChatCompletionRequest) -> None:
         """What can be told from the request's fields alone.
@@ -61,40 +58,45 @@ class ChatCompletions:
         Raises:
             UserError: another model is asked for, or something that is not supported.
         """
-        check_served(wire.model, self._engine.info)
+        check_served(wire.model, self._gateway.info)
         refuse_unsupported(wire.model_extra or {})
         if wire.stream_options is not None and not wire.stream:
             raise UserError("stream_options needs stream to be true.", param="stream_options", code="invalid_value")
 
-    async def answer(self, wire: ChatCompletionRequest) -> ChatCompletion:
-        request, header = await self._prepare(wire)
-        async with steps_of(self._engine, request) as steps:
-            return await collect(steps, header)
+    async def answer(self, wire: ChatCompletionRequest, context: RequestContext) -> ChatCompletion:
+        async with self._gateway.admitted(context):
+            request, header = await self._prepare(wire, context)
+            async with self._gateway.steps(request, context) as steps:
+                return await collect(steps, header)
 
-    async def events(self, wire: ChatCompletionRequest) -> AsyncGenerator[str]:
+    async def events(self, wire: ChatCompletionRequest, context: RequestContext) -> AsyncGenerator[str]:
         """The answer's chunks. Errors before the first are raised, errors after it are the last event."""
-        request, header = await self._prepare(wire)
-        started = False
-        try:
-            async with steps_of(self._engine, request) as steps, aclosing(stream(steps, header)) as chunks:
-                async for chunk in chunks:
-                    started = True
-                    yield chunk.model_dump_json(exclude_unset=True)
-        except Exception as error:
-            if not started:
-                raise
-            if not isinstance(error, QwenVLError):
-                logger.exception("answer %s failed unexpectedly", header.id)
-            yield describe(error).model_dump_json()
-            return
-        yield DONE
+        async with aclosing(ending_with_error(self._chunks(wire, context), DONE)) as events:
+            async for event in events:
+                yield event
 
-    async def _prepare(self, wire: ChatCompletionRequest) -> tuple[GenerationRequest, AnswerHeader]:
+    async def _chunks(self, wire: ChatCompletionRequest, context: RequestContext) -> AsyncGenerator[str]:
+        async with self._gateway.admitted(context):
+            request, header = await self._prepare(wire, context)
+            async with self._gateway.steps(request, context) as steps, aclosing(stream(steps, header)) as chunks:
+                async for chunk in chunks:
+                    yield chunk.model_dump_json(exclude_unset=True)
+
+    async def _prepare(
+        self, wire: ChatCompletionRequest, context: RequestContext
+    ) -> tuple[GenerationRequest, AnswerHeader]:
         """Everything that can be refused, the cheap before the dear: fields, prompt, images."""
-        info = self._engine.info
-        prompt = await read_prompt(wire.messages, info, self._prompt_format(wire), max_images=self._settings.max_images)
-        sampling = read_sampling(wire, info, prompt_tokens=prompt.length, max_n=self._settings.max_n)
-        images = await self._images.load(prompt.images, info.image_size)
+        info, settings = self._gateway.info, self._gateway.settings
+        prompt = await read_prompt(wire.messages, info, self._prompt_format(wire), max_images=settings.max_images)
+        sampling = read_sampling(
+            wire,
+            info,
+            prompt_tokens=prompt.length,
+            max_n=settings.max_n,
+            max_tokens={"max_tokens": wire.max_tokens, "max_completion_tokens": wire.max_completion_tokens},
+            logprobs=read_logprobs(wire.logprobs, wire.top_logprobs, info),
+        )
+        images = await self._gateway.images.load(prompt.images, info.image_size)
         header = AnswerHeader(
             model=wire.model,
             system_fingerprint=fingerprint(info),
@@ -103,11 +105,19 @@ class ChatCompletions:
             prompt_token_ids=shown_token_ids(prompt.token_ids, info) if wire.return_token_ids else None,
             include_usage=bool(wire.stream_options and wire.stream_options.include_usage),
         )
-        return GenerationRequest(header.id, prompt.token_ids, images, sampling), header
+        request = GenerationRequest(
+            header.id,
+            prompt.token_ids,
+            images,
+            sampling,
+            priority=context.priority,
+            trace_headers=context.trace_headers,
+        )
+        return request, header
 
     def _prompt_format(self, wire: ChatCompletionRequest) -> PromptFormat:
         chosen = wire.chat_template_kwargs and wire.chat_template_kwargs.chat_format
-        return PromptFormat(chosen) if chosen else self._engine.info.prompt_format
+        return PromptFormat(chosen) if chosen else self._gateway.info.prompt_format
 
 
 def _describe_body() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from qwenvl.api import prompt
+from qwenvl.api.chat import prompt
 from qwenvl.api.chat.prompt import NFC_SHRINKS, Prompt, read_prompt, shown_token_ids
 from qwenvl.api.chat.schemas import ChatMessage
 from qwenvl.chat import PromptFormat, Vocabulary

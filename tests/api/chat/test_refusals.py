@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from qwenvl.api import Settings
-from qwenvl.api.chat.schemas import MAX_MESSAGES, MAX_PARTS, MAX_SEED, MIN_SEED
+from qwenvl.api.chat.schemas import MAX_MESSAGES, MAX_PARTS
+from qwenvl.api.wire import MAX_SEED, MIN_SEED
 from tests.api.chatting import CHAT, ask, error_of, image_part, refusal, text_part
 from tests.api.live import data_url, in_process
 from tests.fake_engine import FakeEngine, model_info

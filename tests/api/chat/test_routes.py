@@ -10,7 +10,7 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from qwenvl.api import Settings
-from qwenvl.api.chat.schemas import MAX_N, MAX_SEED, MIN_SEED
+from qwenvl.api.wire import MAX_N, MAX_SEED, MIN_SEED
 from qwenvl.chat import PromptFormat
 from qwenvl.model_executor.pictures import fit_image
 from tests.api.chatting import CHAT, ask, body, chunks_of, error_of, events_of, image_part, refusal, text_part
