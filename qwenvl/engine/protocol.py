@@ -33,6 +33,9 @@ StructureKind = Literal["json_object", "json_schema", "regex", "choice", "gramma
 class Structure:
     """What an answer must look like: the engine lets only such tokens through.
 
+    An answer cut by ``max_tokens`` or a stop string keeps to it as far as it goes. Control tokens are never part of it;
+    grounding tags count as the text they show. JSON may hold white space anywhere.
+
     Attributes:
         kind: what ``value`` is.
         value: a JSON schema as JSON text, a regular expression, one of several answers, or an EBNF grammar; empty for
@@ -60,10 +63,11 @@ class SamplingOptions:
         include_stop: show the stop string that ended the answer.
         logit_bias: added to the logits of these token ids.
         allowed_token_ids: only these can be generated, and stop tokens where they are among them; empty allows all.
-        bad_words: strings that are not generated.
+        bad_words: texts whose tokens are not generated in a row, at the beginning or after a space; the same letters
+            in other tokens are.
         logprobs: how many alternatives to report for each answer token besides the chosen one; None reports nothing.
         prompt_logprobs: the same for the tokens of the prompt, in the first step.
-        structure: what the answer must look like.
+        structure: what the answer must look like. It ends where that is complete, whatever ``ignore_eos`` says.
         skip_control: leave control tokens out of the text.
         ignore_eos: run to ``max_tokens`` whatever the model says.
     """

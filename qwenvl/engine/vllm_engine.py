@@ -24,6 +24,7 @@ import qwenvl
 from qwenvl.chat import Image, Message, PromptFormat, render_chatml
 from qwenvl.engine.checkpoint import ORIGINAL_FORMATS, verify_checkpoint
 from qwenvl.engine.protocol import GenerationRequest, ModelInfo, SamplingDefaults, SamplingOptions, Step
+from qwenvl.engine.structure import StructureChecker
 from qwenvl.engine.vllm_outputs import StepReader, is_aborted, sampling_params
 from qwenvl.errors import CheckpointError, EngineBusyError, EngineDeadError, EngineError, UserError
 from qwenvl.model_executor import plugin
@@ -49,6 +50,7 @@ class VLLMEngine:
         self._idle.set()
         self._dead = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
+        self._structures: StructureChecker | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -74,6 +76,7 @@ class VLLMEngine:
         try:
             self._llm = await self._load()
             info = _describe(self._llm, self._args)
+            self._structures = StructureChecker(self._llm.get_tokenizer().vocab_file, info.vocab_size)
             self._watcher = asyncio.create_task(self._watch(), name="engine-watcher")
             await self._warm_up(info)
         except (OSError, RuntimeError, ValueError) as error:
@@ -100,9 +103,19 @@ class VLLMEngine:
         if llm is None or llm.errored:
             raise EngineDeadError("the engine is not running")
         with self._counted(), _translated_errors():
+            structure = None
+            if request.sampling.structure is not None:
+                assert self._structures is not None
+                structure = await self._structures.check(request.sampling.structure)
             prompt = await self._prepare(llm, request)
             reader = StepReader(request.sampling)
-            outputs = llm.generate(prompt, sampling_params(request.sampling), request.request_id)
+            outputs = llm.generate(
+                prompt,
+                sampling_params(request.sampling, structure),
+                request.request_id,
+                trace_headers=request.trace_headers or None,
+                priority=request.priority,
+            )
             async with contextlib.aclosing(outputs):
                 async for output in outputs:
                     if is_aborted(output):
@@ -139,6 +152,8 @@ class VLLMEngine:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
             self._watcher = None
+        if self._structures is not None:
+            await self._structures.stop()
         if self._llm is not None:
             llm, self._llm = self._llm, None
             # In this order: vLLM's own would log the death of an engine that was told to stop.
@@ -180,6 +195,8 @@ class VLLMEngine:
         prompt = TokensPrompt(prompt_token_ids=list(request.token_ids))
         if request.images:
             prompt["multi_modal_data"] = {"image": list(request.images)}
+        if request.cache_salt:
+            prompt["cache_salt"] = request.cache_salt
         # Without skip_mm_cache vLLM leaves out the pixels of images it has sent before. A request that is cancelled on
         # its way would count as sent, and the next one with that image would fail.
         (engine_input,) = await llm.renderer.render_cmpl_async([prompt], skip_mm_cache=True)
@@ -208,7 +225,8 @@ def _translated_errors() -> Iterator[None]:
     except GracefulHTTPError as error:
         raise EngineBusyError(error.message) from error
     except VLLMClientError as error:
-        raise UserError(str(error), param=getattr(error, "parameter", None)) from error
+        # Its text goes on with the parameter and the whole value.
+        raise UserError(str(error.args[0]), param=getattr(error, "parameter", None)) from error
 
 
 def _describe(llm: AsyncLLM, args: AsyncEngineArgs) -> ModelInfo:

@@ -5,13 +5,18 @@ from typing import Any
 
 from vllm import SamplingParams
 from vllm.outputs import CompletionOutput, RequestOutput
-from vllm.sampling_params import RequestOutputKind
+from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from qwenvl.engine.protocol import Delta, FinishReason, PositionLogprobs, SamplingOptions, Step, TokenLogprob, Usage
+from qwenvl.errors import EngineError, UserError
 
 
-def sampling_params(options: SamplingOptions) -> SamplingParams:
-    """Parameters of one request, for vLLM. Greedy answers are all equal: vLLM makes one, :class:`StepReader` copies."""
+def sampling_params(options: SamplingOptions, structure: StructuredOutputsParams | None = None) -> SamplingParams:
+    """Parameters of one request, for vLLM; ``structure`` is what it takes for the options' own.
+
+    Greedy answers are all equal: vLLM makes one, :class:`StepReader` copies. A structure ends where it is complete,
+    whatever ``ignore_eos`` says: past its end nothing holds the model to it.
+    """
     return SamplingParams(
         n=_distinct_answers(options),
         temperature=options.temperature,
@@ -23,8 +28,18 @@ def sampling_params(options: SamplingOptions) -> SamplingParams:
         presence_penalty=options.presence_penalty,
         frequency_penalty=options.frequency_penalty,
         repetition_penalty=options.repetition_penalty,
+        min_p=options.min_p,
+        min_tokens=options.min_tokens,
+        stop_token_ids=list(options.stop_token_ids),
+        include_stop_str_in_output=options.include_stop,
+        logit_bias=dict(options.logit_bias) or None,
+        allowed_token_ids=list(options.allowed_token_ids) or None,
+        bad_words=list(options.bad_words),
         logprobs=options.logprobs,
-        ignore_eos=options.ignore_eos,
+        prompt_logprobs=options.prompt_logprobs,
+        structured_outputs=structure,
+        skip_special_tokens=options.skip_control,
+        ignore_eos=options.ignore_eos and structure is None,
         output_kind=RequestOutputKind.DELTA,
     )
 
@@ -38,11 +53,20 @@ class StepReader:
 
     def __init__(self, options: SamplingOptions) -> None:
         self._alternatives = options.logprobs or 0
+        self._prompt_alternatives = options.prompt_logprobs
         self._copies = options.n // _distinct_answers(options)
+        self._failure = _failure(options)
         self._prompt = self._completion = self._cached = 0
 
     def read(self, output: RequestOutput) -> Step:
-        """The step that ``output`` is."""
+        """The step that ``output`` is.
+
+        Raises:
+            UserError: the structure and another option together leave no token to go on with.
+            EngineError: the engine gave up on the request.
+        """
+        if any(completion.finish_reason == "error" for completion in output.outputs):
+            raise self._failure
         if output.prompt_token_ids is not None:
             self._prompt = len(output.prompt_token_ids)
         self._cached = output.num_cached_tokens or self._cached
@@ -52,23 +76,44 @@ class StepReader:
             for copy in range(self._copies)
         ]
         self._completion += sum(len(delta.token_ids) for delta in deltas)
-        return Step(deltas, Usage(self._prompt, self._completion, self._cached))
+        usage = Usage(self._prompt, self._completion, self._cached)
+        return Step(deltas, usage, self._prompt_logprobs(output))
+
+    def _prompt_logprobs(self, output: RequestOutput) -> tuple[PositionLogprobs | None, ...] | None:
+        # vLLM computes them for each of the n answers.
+        if self._prompt_alternatives is None or not output.prompt_logprobs:
+            return None
+        count, self._prompt_alternatives = self._prompt_alternatives, None
+        token_ids = output.prompt_token_ids or ()
+        entries = zip(token_ids, output.prompt_logprobs, strict=True)
+        return tuple(position and _position(token_id, position, count) for token_id, position in entries)
 
     def _delta(self, completion: CompletionOutput, *, index: int) -> Delta:
         token_ids = tuple(completion.token_ids)
         logprobs = None
         if completion.logprobs is not None:
             entries = zip(token_ids, completion.logprobs, strict=False)
-            logprobs = tuple(self._position(token_id, position) for token_id, position in entries)
+            logprobs = tuple(_position(token_id, position, self._alternatives) for token_id, position in entries)
         return Delta(index, completion.text, token_ids, logprobs, _finish_reason(completion), completion.stop_reason)
 
-    def _position(self, token_id: int, entries: Mapping[int, Any]) -> PositionLogprobs:
-        # vLLM adds the chosen token to the likeliest ones where it is not among them.
-        likeliest = sorted(entries.items(), key=lambda item: item[1].rank)[: self._alternatives]
-        return PositionLogprobs(
-            TokenLogprob(token_id, entries[token_id].logprob),
-            tuple(TokenLogprob(i, entry.logprob) for i, entry in likeliest),
-        )
+
+def _position(token_id: int, entries: Mapping[int, Any], alternatives: int) -> PositionLogprobs:
+    # vLLM adds the chosen token to the likeliest ones where it is not among them.
+    likeliest = sorted(entries.items(), key=lambda item: item[1].rank)[:alternatives]
+    return PositionLogprobs(
+        TokenLogprob(token_id, entries[token_id].logprob),
+        tuple(TokenLogprob(i, entry.logprob) for i, entry in likeliest),
+    )
+
+
+def _failure(options: SamplingOptions) -> UserError | EngineError:
+    """What it means when vLLM gives up on a request."""
+    narrowing = ("allowed_token_ids", "bad_words", "stop_token_ids", "logit_bias", "min_tokens")
+    named = [name for name in narrowing if getattr(options, name)]
+    if options.structure is None or not named:
+        return EngineError("the engine failed on this request")
+    param = options.structure.param
+    return UserError(f"{' and '.join([param, *named])} together leave no token to go on with.", param=param)
 
 
 def is_aborted(output: RequestOutput) -> bool:

@@ -8,4 +8,6 @@ def fit_image(image: PIL.Image.Image, image_size: int) -> PIL.Image.Image:
 
     Transparency is dropped and EXIF orientation ignored, as in the original.
     """
-    return image.convert("RGB").resize((image_size, image_size), PIL.Image.Resampling.BICUBIC)
+    # convert() copies what is RGB already, and a picture of full size may be hundreds of megabytes.
+    colors = image if image.mode == "RGB" else image.convert("RGB")
+    return colors.resize((image_size, image_size), PIL.Image.Resampling.BICUBIC)

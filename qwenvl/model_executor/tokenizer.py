@@ -77,6 +77,7 @@ class QWenTokenizer(PreTrainedTokenizer):
     def __init__(self, vocab_file: str | None = None, **kwargs: Any) -> None:
         if vocab_file is None:
             raise CheckpointError(f"the checkpoint holds no vocabulary: {VOCABULARY_FILE} is missing")
+        self.vocab_file = vocab_file
         self.vocabulary = Vocabulary.from_file(vocab_file)
         self._vocab: dict[str, int] = {}
         kwargs.setdefault("eos_token", END_OF_TEXT)

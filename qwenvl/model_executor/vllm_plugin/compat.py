@@ -7,15 +7,19 @@ does.
 import functools
 from typing import Any
 
+import numpy as np
 from vllm.exceptions import VLLMValidationError
 from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdateConfig
 from vllm.platforms import current_platform
 from vllm.renderers.registry import RENDERER_REGISTRY
+from vllm.sampling_params import SamplingParams
 from vllm.tokenizers.registry import TokenizerRegistry
 from vllm.v1.engine.core import EngineCore
 from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 from vllm.v1.engine.input_processor import InputProcessor
+from vllm.v1.structured_output.backend_xgrammar import XgrammarBackend
 
+from qwenvl.chat import Vocabulary
 from qwenvl.model_executor.config import TEXT_ARCHITECTURE, VISION_ARCHITECTURE, QWenConfig
 from qwenvl.model_executor.rotary import prompt_bucket
 from qwenvl.model_executor.tokenizer import QWenTokenizer
@@ -23,6 +27,9 @@ from qwenvl.model_executor.vllm_plugin.detokenizer import QWenDetokenizer
 
 TOKENIZER_MODE = "qwen"
 """The usual transformers tokenizer, with a renderer of our own: vLLM chooses both by this one name."""
+
+GRAMMAR_BACKEND = "xgrammar"
+"""The one backend of structured output that gets our tokens' bytes."""
 
 
 class QWenModelConfig(VerifyAndUpdateConfig):
@@ -40,6 +47,23 @@ class QWenModelConfig(VerifyAndUpdateConfig):
         if model_config.tokenizer_mode in ("auto", "hf"):
             model_config.tokenizer_mode = TOKENIZER_MODE
 
+    @staticmethod
+    def verify_and_update_config(vllm_config: Any) -> None:
+        """Choose xgrammar where the user left the backend of structured output to vLLM.
+
+        ``auto`` hands what xgrammar refuses to another backend, and one engine has but one: the first request decides.
+        The others cannot read our tokenizer.
+
+        Raises:
+            ValueError: another backend was asked for.
+        """
+        config = vllm_config.structured_outputs_config
+        if config.backend not in ("auto", GRAMMAR_BACKEND):
+            raise ValueError(
+                f"structured output of Qwen models needs the backend {GRAMMAR_BACKEND}, not {config.backend}"
+            )
+        config.backend = GRAMMAR_BACKEND
+
 
 def apply() -> None:
     """Install the patches, once."""
@@ -53,6 +77,8 @@ def apply() -> None:
     IncrementalDetokenizer.from_new_request = _with_our_detokenizer(IncrementalDetokenizer.from_new_request)
     InputProcessor.__init__ = _stop_at_turn_ends(InputProcessor.__init__)
     InputProcessor.process_inputs = _salt_by_bucket(InputProcessor.process_inputs)
+    SamplingParams.update_from_tokenizer = _bad_words_as_text(SamplingParams.update_from_tokenizer)
+    XgrammarBackend.__post_init__ = _on_token_bytes(XgrammarBackend.__post_init__)
 
 
 def _count_unfinished_requests(self: EngineCore) -> int:
@@ -114,6 +140,64 @@ def _salt_by_bucket(process_inputs: Any) -> Any:
     return wrapper
 
 
+class _TextEncoder:
+    """A tokenizer to whom no control token is one."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self.max_token_id = vocabulary.size - 1
+
+    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+        return self._vocabulary.encode_text(text)
+
+
+def _bad_words_as_text(update_from_tokenizer: Any) -> Any:
+    """Read ``bad_words`` as the text they are.
+
+    vLLM gives them to the tokenizer like a prompt, where ``<|im_end|>`` is the token: with it banned no answer ends.
+    """
+
+    @functools.wraps(update_from_tokenizer)
+    def wrapper(self: SamplingParams, tokenizer: Any) -> None:
+        if isinstance(tokenizer, QWenTokenizer):
+            tokenizer = _TextEncoder(tokenizer.vocabulary)
+        update_from_tokenizer(self, tokenizer)
+
+    return wrapper
+
+
+def _on_token_bytes(post_init: Any) -> Any:
+    """Give xgrammar the bytes of our tokens.
+
+    It would take the vocabulary's strings and count control tokens as the text of their names, so that a free string
+    could hold ``<img>`` or an invisible ``<|extra_0|>``. vLLM has no way to hand it anything but a tokenizer.
+    """
+
+    @functools.wraps(post_init)
+    def wrapper(self: XgrammarBackend) -> None:
+        # Imported late, as vLLM does: no engine pays for it before the first structured request.
+        import xgrammar
+
+        info: Any = xgrammar.TokenizerInfo
+        if isinstance(self.tokenizer, QWenTokenizer) and not hasattr(info.from_huggingface, "__wrapped__"):
+            info.from_huggingface = staticmethod(_of_our_tokenizer(info.from_huggingface))
+        post_init(self)
+
+    return wrapper
+
+
+def _of_our_tokenizer(from_huggingface: Any) -> Any:
+    @functools.wraps(from_huggingface)
+    def wrapper(tokenizer: Any, *, vocab_size: int | None = None, **options: Any) -> Any:
+        from qwenvl.model_executor.grammar import tokenizer_info
+
+        if isinstance(tokenizer, QWenTokenizer):
+            return tokenizer_info(tokenizer.vocabulary, vocab_size or tokenizer.vocabulary.size)
+        return from_huggingface(tokenizer, vocab_size=vocab_size, **options)
+
+    return wrapper
+
+
 def reserve_base_slot() -> None:
     """On CPUs, give LoRA layers one slot more than they have adapters, and leave it empty.
 
@@ -134,5 +218,35 @@ def _with_extra_slot(create_lora_weights: Any) -> Any:
     @functools.wraps(create_lora_weights)
     def wrapper(self: Any, max_loras: int, *args: Any, **kwargs: Any) -> None:
         create_lora_weights(self, max_loras + 1, *args, **kwargs)
+
+    return wrapper
+
+
+def keep_seeds_of_unfinished_prompts() -> None:
+    """On CPUs, leave a request's generator alone until its whole prompt is read.
+
+    A prompt read in chunks samples a token after each and throws all but the last away. vLLM then turns the seeded
+    generator back by an offset, which CPU generators do not have: the engine would die of any long prompt with a seed.
+    """
+    if not current_platform.is_cpu():
+        return
+    from vllm.v1.worker.cpu_model_runner import CPUModelRunner
+
+    if hasattr(CPUModelRunner._sample, "__wrapped__"):
+        return
+    CPUModelRunner._sample = _without_unfinished_seeds(CPUModelRunner._sample)
+    CPUModelRunner._bookkeeping_sync = _without_unfinished_seeds(CPUModelRunner._bookkeeping_sync)
+
+
+def _without_unfinished_seeds(method: Any) -> Any:
+    @functools.wraps(method)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        generators = self.input_batch.generators
+        unfinished = np.flatnonzero(self.discard_request_mask.np[: self.input_batch.num_reqs]).tolist()
+        aside = {row: generators.pop(row) for row in unfinished if row in generators}
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            generators.update(aside)
 
     return wrapper

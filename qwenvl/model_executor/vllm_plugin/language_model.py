@@ -208,6 +208,7 @@ class QWenLMHeadModel(nn.Module, SupportsLoRA, SupportsPP, SupportsQuant, Suppor
         super().__init__()
         self.config: QWenConfig = vllm_config.model_config.hf_config
         self.max_model_len = vllm_config.model_config.max_model_len
+        compat.keep_seeds_of_unfinished_prompts()
         if vllm_config.lora_config is not None:
             compat.reserve_base_slot()
         self.transformer = QWenModel(vllm_config=vllm_config, prefix=maybe_prefix(prefix, "transformer"))

@@ -1,0 +1,212 @@
+"""Structures that answers keep to: their limits, their trial in a process apart, and how vLLM takes them."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import sys
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vllm.exceptions import VLLMValidationError
+from vllm.sampling_params import StructuredOutputsParams, check_json_nesting
+from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
+from vllm.v1.structured_output.utils import choice_as_grammar, grammar_is_likely_lark
+
+from qwenvl.engine.protocol import Structure
+from qwenvl.errors import EngineBusyError, EngineError, UserError
+
+LARGEST = 64 * 1024
+"""Characters of a schema, expression or grammar, or of all choices together."""
+COMPILE_SECONDS = 10.0
+"""Of computing, to try a structure: one bounded string takes some 5 with the released models' vocabulary."""
+AT_ONCE = 4
+"""Structures tried at the same time."""
+PATIENCE_SECONDS = 60.0
+"""Of waiting for a trial: its own limit counts computing, and a busy machine takes longer."""
+REMEMBERED = 128
+
+_LONGEST_LINE = 1 << 26
+_FIELDS = {"json": "json", "regex": "regex", "ebnf": "grammar", "lark": "grammar"}
+
+UNSUPPORTED = (
+    "it uses a JSON schema keyword that is not supported: multipleOf, uniqueItems, contains, minContains, maxContains, "
+    "several schemas in allOf, pattern or format beside a length, an unknown format, propertyNames or "
+    "patternProperties beside properties"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Why a structure is refused, or the grammar to use in its place, if any."""
+
+    error: str | None
+    grammar: str | None
+
+
+class StructureChecker:
+    """Refuses structures that are broken, or that would hold up the requests beside them.
+
+    vLLM parses a grammar on the event loop and compiles it beside the model; some take minutes or all memory, and
+    nothing stops them there. So each is first tried in another process, which is started with the first structure.
+
+    Args:
+        vocabulary_file: the checkpoint's ``qwen.tiktoken``.
+        vocab_size: rows of the model's embedding.
+        seconds: of computing, to try one structure.
+    """
+
+    def __init__(self, vocabulary_file: str | Path, vocab_size: int, *, seconds: float = COMPILE_SECONDS) -> None:
+        arguments = (vocabulary_file, vocab_size, seconds)
+        self._command = [sys.executable, "-m", "qwenvl.engine.grammar_process", *map(str, arguments)]
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._ids = itertools.count()
+        self._waiting: dict[int, asyncio.Future[_Outcome]] = {}
+        self._trials: dict[tuple[str, str], asyncio.Task[_Outcome]] = {}
+        self._known: OrderedDict[tuple[str, str], _Outcome] = OrderedDict()
+
+    async def check(self, structure: Structure) -> StructuredOutputsParams:
+        """``structure`` as vLLM takes it.
+
+        Raises:
+            UserError: it cannot; the message says why.
+            EngineBusyError: the trial did not come to an end, since the machine is too busy.
+        """
+        if structure.kind == "json_object":
+            return StructuredOutputsParams(json_object=True)
+        task = _task(structure)
+        outcome = self._known.get(task) or await self._tried(task)
+        self._known[task] = outcome
+        self._known.move_to_end(task)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        if outcome.error is not None:
+            raise _refusal(structure, outcome.error)
+        if outcome.grammar is not None:
+            return StructuredOutputsParams(grammar=outcome.grammar)
+        kind, text = task
+        return StructuredOutputsParams(**{_FIELDS[kind]: text})
+
+    async def stop(self) -> None:
+        """End the process, and every trial."""
+        for trial in self._trials.values():
+            trial.cancel()
+        await asyncio.gather(*self._trials.values(), return_exceptions=True)
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        await self._end_process()
+
+    async def _tried(self, task: tuple[str, str]) -> "_Outcome":
+        """One trial for all who ask at the same time; it goes on when one of them leaves."""
+        trial = self._trials.get(task)
+        if trial is None:
+            trial = self._trials[task] = asyncio.create_task(self._try(*task), name="structure-trial")
+            trial.add_done_callback(lambda ended: self._forget(task, ended))
+        return await asyncio.shield(trial)
+
+    def _forget(self, task: tuple[str, str], trial: "asyncio.Task[_Outcome]") -> None:
+        del self._trials[task]
+        if not trial.cancelled():
+            # Nobody may be left to hear of it.
+            trial.exception()
+
+    async def _try(self, kind: str, text: str) -> "_Outcome":
+        async with self._turn:
+            process = await self._started()
+            assert process.stdin is not None
+            task_id = next(self._ids)
+            outcome = self._waiting[task_id] = asyncio.get_running_loop().create_future()
+            try:
+                process.stdin.write(json.dumps({"id": task_id, "kind": kind, "text": text}).encode() + b"\n")
+                await process.stdin.drain()
+                return await asyncio.wait_for(outcome, PATIENCE_SECONDS)
+            except TimeoutError as error:
+                raise EngineBusyError("structured output took too long to prepare") from error
+            except ConnectionError as error:
+                raise EngineError("structured output cannot be prepared") from error
+            finally:
+                del self._waiting[task_id]
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        async with self._starting:
+            if self._process is None or self._process.returncode is not None:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    limit=_LONGEST_LINE,
+                )
+                self._reader = asyncio.create_task(self._read(self._process), name="structure-checker")
+            return self._process
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        try:
+            async for line in process.stdout:
+                answer = json.loads(line)
+                if (outcome := self._waiting.get(answer["id"])) and not outcome.done():
+                    outcome.set_result(_Outcome(answer["error"], answer.get("grammar")))
+        finally:
+            for outcome in self._waiting.values():
+                if not outcome.done():
+                    outcome.set_exception(EngineError("structured output cannot be prepared"))
+            await self._end_process()
+
+    async def _end_process(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _task(structure: Structure) -> tuple[str, str]:
+    """What xgrammar is asked for, as vLLM will ask it."""
+    value = structure.value
+    if structure.kind == "choice":
+        if not value or isinstance(value, str) or not all(value):
+            raise _refusal(structure, "it needs at least one choice, and no empty one")
+        _check_size(structure, sum(map(len, value)) + 8 * len(value))
+        return "ebnf", choice_as_grammar(list(value))
+    assert isinstance(value, str)
+    _check_size(structure, len(value))
+    if "\0" in value or not value.strip():
+        raise _refusal(structure, "it is empty" if not value.strip() else "it holds a NUL character")
+    if structure.kind == "json_schema":
+        _check_schema(structure, value)
+        return "json", value
+    if structure.kind == "regex":
+        return "regex", value
+    return "lark" if grammar_is_likely_lark(value) else "ebnf", value
+
+
+def _check_size(structure: Structure, size: int) -> None:
+    if size > LARGEST:
+        raise _refusal(structure, f"it has {size} characters, and {LARGEST} are the limit")
+
+
+def _check_schema(structure: Structure, text: str) -> None:
+    try:
+        check_json_nesting(text)
+        schema: Any = json.loads(text)
+    except VLLMValidationError as error:
+        raise _refusal(structure, str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise _refusal(structure, "it is not JSON") from error
+    if not isinstance(schema, dict | bool):
+        raise _refusal(structure, "a JSON schema is an object")
+    if has_xgrammar_unsupported_json_features(schema):
+        raise _refusal(structure, UNSUPPORTED)
+
+
+def _refusal(structure: Structure, reason: str) -> UserError:
+    names = {"json_schema": "JSON schema", "regex": "regular expression", "choice": "list of choices"}
+    name = names.get(structure.kind, structure.kind)
+    return UserError(f"The {name} cannot be used: {reason}.", param=structure.param, code="invalid_value")

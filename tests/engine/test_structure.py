@@ -1,0 +1,91 @@
+"""Structures that would hold up an engine are refused by a process that can be lost."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import psutil
+import pytest
+from vllm.sampling_params import StructuredOutputsParams
+
+from qwenvl.engine import Structure
+from qwenvl.engine.structure import StructureChecker
+from qwenvl.errors import EngineError, UserError
+from tests.vocabularies import PUBLISHED
+
+# The process takes seconds to start.
+pytestmark = pytest.mark.slow
+
+VOCAB_SIZE = 151_936
+ENDLESS = Structure("regex", "(.*)*(.*)*(.*)*x")
+FINE = Structure("regex", "[a-z]{2}")
+
+
+@pytest.fixture
+async def checker() -> AsyncIterator[StructureChecker]:
+    """On the vocabulary of the released models: what a grammar costs grows with it."""
+    checker = StructureChecker(PUBLISHED, VOCAB_SIZE, seconds=1)
+    yield checker
+    await checker.stop()
+    assert not processes()
+
+
+def processes() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "qwenvl.engine.grammar_process" in child.cmdline()]
+
+
+async def test_what_costs_too_much_is_refused_and_keeps_nobody_waiting(checker: StructureChecker) -> None:
+    await checker.check(FINE)
+    costly = [ENDLESS, Structure("json_schema", '{"type": "string", "maxLength": 1000000000}')]
+    for error in await asyncio.gather(*map(checker.check, costly), return_exceptions=True):
+        assert isinstance(error, UserError)
+        assert error.param == "structured_outputs"
+        assert "it takes more than" in error.message
+
+    slow = asyncio.create_task(checker.check(Structure("regex", "(.*)*(.*)*(.*)*y")))
+    await checker.check(Structure("choice", ("first", "second")))
+    assert not slow.done()
+    with pytest.raises(UserError):
+        await slow
+
+
+async def test_what_looks_costly_and_is_not_passes(checker: StructureChecker) -> None:
+    tree = {"type": "object", "properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}}
+    for structure in (
+        Structure("regex", "a{1000000}"),
+        Structure("regex", "(a+)+b"),
+        Structure("json_schema", json.dumps(tree)),
+        Structure("json_schema", '{"type": "array", "items": {"type": "integer"}, "minItems": 1000000}'),
+        Structure("json_schema", json.dumps({"enum": [f"value {i}" for i in range(1000)]})),
+        Structure("choice", tuple(f"choice {i}" for i in range(1000))),
+        Structure("grammar", 'root ::= root "a" | "a"'),
+    ):
+        await checker.check(structure)
+
+
+async def test_one_trial_serves_all_who_ask_and_outlives_who_leaves(checker: StructureChecker) -> None:
+    asking = [asyncio.create_task(checker.check(FINE)) for _ in range(20)]
+    while not processes():  # noqa: ASYNC110 (it is being started)
+        await asyncio.sleep(0)
+    asking[0].cancel()
+    outcomes = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(outcomes[0], asyncio.CancelledError)
+    assert {outcome.regex for outcome in outcomes[1:] if isinstance(outcome, StructuredOutputsParams)} == {FINE.value}
+    assert not any(isinstance(outcome, Exception) for outcome in outcomes[1:])
+
+
+async def test_a_lost_process_is_started_again(checker: StructureChecker) -> None:
+    await checker.check(FINE)
+    (process,) = processes()
+    waiting = asyncio.create_task(checker.check(ENDLESS))
+    while not process.children():  # noqa: ASYNC110 (another process's children are nothing to wait on)
+        await asyncio.sleep(0)
+    process.kill()
+    with pytest.raises(EngineError):
+        await waiting
+    await checker.check(Structure("regex", "[0-9]"))
+
+
+async def test_any_json_object_needs_no_trial(checker: StructureChecker) -> None:
+    await checker.check(Structure("json_object"))
+    assert not processes()
