@@ -1,43 +1,38 @@
 """Image references to pictures: data URLs decoded, http(s) URLs fetched within limits.
 
 A reference is never a path. What can go wrong on the way to another host is reported in one and the same sentence:
-a caller must not learn from it which hosts and ports there are inside. The log has the reason.
+a caller must not learn from it which hosts and ports there are inside. The log has the host and the kind of failure,
+never the URL: its path and query may be a key to the picture.
 """
 
 import asyncio
-import base64
-import binascii
-import io
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from typing import TypeVar
 
-import anyio
-import anyio.to_thread
 import PIL.Image
 
 from qwenvl.api.chat.conversation import ImageReference
-from qwenvl.api.media.fetching import Fetcher, FetchError, ResponseTooLargeError
+from qwenvl.api.media.cache import Key, PictureCache, SharedWork
+from qwenvl.api.media.connecting import FetchError, ResponseTooLargeError
+from qwenvl.api.media.data_urls import ContentTooLargeError, DataUrlError, decode_data_url
+from qwenvl.api.media.decoding import PictureError, count_pixels, fitted_bytes, fitted_image
+from qwenvl.api.media.fetching import Fetcher
+from qwenvl.api.media.slots import FetchSlots
+from qwenvl.api.media.urls import Target, UrlError, read_url
 from qwenvl.api.settings import Settings
 from qwenvl.errors import ImageError
-from qwenvl.model_executor.pictures import fit_image
 
 logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""What is decoded. Pillow knows more, of which some start other programs."""
-
 MAX_FETCHES = 4
-"""Images of one request fetched at a time: slow hosts of one request must not take every connection there is."""
-
-_FORMATS = ", ".join(FORMATS)
-
-_WHITESPACE = b" \t\r\n"
-# What base64 content may hold that some clients write in percent-encoding.
-_ENCODED = {b"%0a": b"", b"%0d": b"", b"%20": b"", b"%2b": b"+", b"%2f": b"/", b"%3d": b"="}
+"""Images of one request fetched at a time."""
 
 
 class ImageLoader:
@@ -45,8 +40,18 @@ class ImageLoader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._fetcher = Fetcher(allow_private_addresses=settings.allow_private_addresses)
-        self._threads = anyio.CapacityLimiter(settings.image_threads)
+        self._fetcher = Fetcher(
+            max_bytes=settings.max_image_bytes,
+            max_fetches=settings.image_fetches,
+            domains=settings.image_domains,
+            allow_private_addresses=settings.allow_private_addresses,
+        )
+        self._slots = FetchSlots(settings.image_fetches)
+        self._threads = ThreadPoolExecutor(settings.image_threads, "images")
+        self._free_threads = asyncio.Semaphore(settings.image_threads)
+        self._large = asyncio.Lock()
+        self._cache = PictureCache(settings.image_cache_bytes)
+        self._decoding = SharedWork()
 
     async def load(self, references: Sequence[ImageReference], image_size: int) -> tuple[PIL.Image.Image, ...]:
         """Load all images of a request at the same time, of which at most ``MAX_FETCHES`` are fetched.
@@ -57,15 +62,20 @@ class ImageLoader:
                 pictures of full size exist than threads decode.
 
         Returns:
-            Pictures as the model sees them, in the order of ``references``.
+            Pictures as the model sees them, in the order of ``references``; the caller may change them.
 
         Raises:
             ImageError: one of them is refused; ``param`` says which.
         """
-        fetches = asyncio.Semaphore(MAX_FETCHES)
+        request = _Request(image_size)
+        # All are read before the first is fetched: a request that is refused anyway fetches nothing.
+        sources = [self._read(reference) for reference in references]
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._load(reference, image_size, fetches)) for reference in references]
+                tasks = [
+                    group.create_task(self._load(source, reference, request))
+                    for source, reference in zip(sources, references, strict=True)
+                ]
         except* ImageError as errors:
             failure = errors.exceptions[0]
         else:
@@ -73,111 +83,99 @@ class ImageLoader:
         raise failure
 
     async def aclose(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
         await self._fetcher.aclose()
 
-    async def _load(self, reference: ImageReference, image_size: int, fetches: asyncio.Semaphore) -> PIL.Image.Image:
+    def _read(self, reference: ImageReference) -> Target | None:
+        """Where to fetch the image; None for a data URL."""
         url = reference.url.strip()
         scheme = url[:32].partition(":")[0].lower()
-        if scheme in ("http", "https"):
-            # Held until it is decoded, so that what was fetched does not pile up either.
-            async with fetches:
-                return await self._picture(await self._fetch(url, reference.param), image_size, reference.param)
         if scheme == "data":
-            content = await self._in_thread(decode_data_url, url, self._settings.max_image_bytes, reference.param)
-            return await self._picture(content, image_size, reference.param)
-        raise ImageError(
-            f"{reference.param} must be an http or https URL, or a data URL with base64 content.",
-            param=reference.param,
-            code="invalid_image_url",
-        )
-
-    async def _picture(self, content: bytes, image_size: int, param: str) -> PIL.Image.Image:
-        return await self._in_thread(_fitted, content, self._settings.max_image_pixels, image_size, param)
-
-    async def _fetch(self, url: str, param: str) -> bytes:
+            return None
+        if scheme not in ("http", "https"):
+            raise _bad_url(reference, " must be an http or https URL, or a data URL with base64 content.")
         try:
-            async with asyncio.timeout(self._settings.image_timeout):
-                return await self._fetcher.get(url, max_bytes=self._settings.max_image_bytes)
-        except ResponseTooLargeError:
-            raise _too_large(self._settings.max_image_bytes, param) from None
-        except (FetchError, TimeoutError) as error:
-            logger.info("image of a request not fetched: %s", str(error) or "timed out")
+            target = read_url(url)
+            self._fetcher.check(target)
+        except UrlError as error:
+            raise _bad_url(reference, f": {error}") from None
+        return target
+
+    async def _load(self, target: Target | None, reference: ImageReference, request: "_Request") -> PIL.Image.Image:
+        try:
+            if target is None:
+                max_bytes = self._settings.max_image_bytes
+                content = await self._in_thread(decode_data_url, reference.url.strip(), max_bytes)
+                return await self._picture(content, request.image_size)
+            # Both are held until it is decoded, so that what was fetched does not pile up either.
+            async with request.fetches, self._slots.slot(request, target.host):
+                content = await self._fetch(target, reference)
+                return await self._picture(content, request.image_size)
+        except DataUrlError as error:
+            raise _bad_url(reference, f" {error}") from None
+        except PictureError as error:
+            raise ImageError(f"{reference.param}: {error}", param=reference.param) from None
+        except (ContentTooLargeError, ResponseTooLargeError):
+            limit = self._settings.max_image_bytes
             raise ImageError(
-                f"{param}: could not fetch the image. Check that the URL is public and answers with an image within "
-                f"{self._settings.image_timeout:g} seconds.",
-                param=param,
-                code="invalid_image_url",
+                f"{reference.param}: the image is larger than the limit of {limit} bytes.", param=reference.param
             ) from None
 
+    async def _fetch(self, target: Target, reference: ImageReference) -> bytes:
+        try:
+            async with asyncio.timeout(self._settings.image_timeout):
+                return await self._fetcher.get(target)
+        except ResponseTooLargeError:
+            raise
+        except (FetchError, TimeoutError) as error:
+            logger.info("image not fetched from %s: %s", target.host, str(error) or "timed out")
+            raise _bad_url(
+                reference,
+                ": could not fetch the image. Check that the URL is public and answers with an image within "
+                f"{self._settings.image_timeout:g} seconds.",
+            ) from None
+
+    async def _picture(self, content: bytes, image_size: int) -> PIL.Image.Image:
+        key = (await self._in_thread(_digest, content), image_size, self._settings.apply_exif_orientation)
+        pixels = self._cache.get(key) or await self._decoding.run(key, partial(self._decode, content, key))
+        return await self._in_thread(fitted_image, pixels, image_size)
+
+    async def _decode(self, content: bytes, key: Key) -> bytes:
+        max_pixels = self._settings.max_image_pixels
+        work = partial(fitted_bytes, content, max_pixels, key[1], upright=key[2])
+        count = await self._in_thread(count_pixels, content, max_pixels)
+        # Large ones one at a time: all threads together hold less than two of the largest pictures that are allowed.
+        large = count > max_pixels // self._settings.image_threads
+        async with self._large if large else nullcontext():
+            pixels = await self._in_thread(work)
+        self._cache.put(key, pixels)
+        return pixels
+
     async def _in_thread(self, work: Callable[..., ResultT], *args: object) -> ResultT:
-        return await anyio.to_thread.run_sync(partial(work, *args), limiter=self._threads)
+        """Run ``work`` in one of the threads.
+
+        Once it has begun it is waited for, cancelled or not: a thread cannot be stopped, and what it holds counts.
+        """
+        async with self._free_threads:
+            done = asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args))
+            try:
+                return await asyncio.shield(done)
+            finally:
+                if not done.done():
+                    await asyncio.wait((done,))
 
 
-def decode_data_url(url: str, max_bytes: int, param: str) -> bytes:
-    """The content of a base64 data URL. Its media type is not believed: the content says what it is.
+class _Request:
+    """What the images of one request have in common."""
 
-    Raises:
-        ImageError: not base64, or more than ``max_bytes``.
-    """
-    head, comma, encoded_content = url.partition(",")
-    if not comma or not head.lower().endswith(";base64"):
-        raise ImageError(
-            f"{param} must be a data URL of the form data:image/png;base64,<content>.",
-            param=param,
-            code="invalid_image_url",
-        )
-    try:
-        letters = encoded_content.encode("ascii").translate(None, _WHITESPACE)
-        for code, letter in _ENCODED.items() if b"%" in letters else ():
-            letters = letters.replace(code, letter).replace(code.upper(), letter)
-        if len(letters) > 4 * (max_bytes // 3 + 1):
-            raise _too_large(max_bytes, param)
-        content = base64.b64decode(letters, validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        raise ImageError(f"{param}: the content of the data URL is not valid base64.", param=param) from None
-    if len(content) > max_bytes:
-        raise _too_large(max_bytes, param)
-    return content
+    def __init__(self, image_size: int) -> None:
+        self.image_size = image_size
+        self.fetches = asyncio.Semaphore(MAX_FETCHES)
 
 
-def decode_image(content: bytes, max_pixels: int, param: str) -> PIL.Image.Image:
-    """Decode the first frame of a picture whose header keeps to ``max_pixels``.
-
-    Raises:
-        ImageError: empty, not one of ``FORMATS``, damaged, or too many pixels.
-    """
-    if not content:
-        raise ImageError(f"{param}: the image is empty (0 bytes).", param=param)
-    try:
-        image = PIL.Image.open(io.BytesIO(content), formats=FORMATS)
-    except PIL.UnidentifiedImageError:
-        raise ImageError(f"{param} is not an image in one of the formats {_FORMATS}.", param=param) from None
-    except PIL.Image.DecompressionBombError:
-        raise _too_many_pixels(max_pixels, param) from None
-    except Exception as error:
-        raise _damaged(error, param) from None
-    if image.width * image.height > max_pixels:
-        raise _too_many_pixels(max_pixels, param, f", and has {image.width} x {image.height}")
-    try:
-        image.load()
-    except Exception as error:
-        raise _damaged(error, param) from None
-    return image
+def _bad_url(reference: ImageReference, reason: str) -> ImageError:
+    return ImageError(f"{reference.param}{reason}", param=reference.param, code="invalid_image_url")
 
 
-def _fitted(content: bytes, max_pixels: int, image_size: int, param: str) -> PIL.Image.Image:
-    return fit_image(decode_image(content, max_pixels, param), image_size)
-
-
-def _damaged(error: Exception, param: str) -> ImageError:
-    # Pillow's decoders raise a dozen kinds of exceptions for damaged files; all of them are the file's fault.
-    logger.info("image of a request not decoded: %s: %s", type(error).__name__, error)
-    return ImageError(f"{param}: the image is damaged or truncated.", param=param)
-
-
-def _too_large(max_bytes: int, param: str) -> ImageError:
-    return ImageError(f"{param}: the image is larger than the limit of {max_bytes} bytes.", param=param)
-
-
-def _too_many_pixels(max_pixels: int, param: str, found: str = "") -> ImageError:
-    return ImageError(f"{param}: the image must have at most {max_pixels} pixels{found}.", param=param)
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()

@@ -1,0 +1,144 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import PIL.Image
+import PIL.ImageFile
+import pytest
+
+from qwenvl.api.media.decoding import (
+    FORMATS,
+    PictureError,
+    count_pixels,
+    decode_picture,
+    fitted_bytes,
+    fitted_image,
+)
+from tests.api.media.files import (
+    BOMBS,
+    NOT_PICTURES,
+    ODD,
+    SIZE,
+    colorful,
+    encoded,
+    frames,
+    oriented,
+    png_header,
+    reference,
+)
+
+LIMIT = 10**8
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("upright", [True, False])
+def test_pixels_are_pillows_own(name: str, upright: bool) -> None:
+    assert fitted_bytes(ODD[name], LIMIT, SIZE, upright=upright) == reference(ODD[name], upright=upright)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_turning_is_a_choice(kind: str) -> None:
+    content = oriented(kind, 6)
+    assert decode_picture(content, LIMIT, upright=True).size == (40, 60)
+    assert decode_picture(content, LIMIT, upright=False).size == (60, 40)
+
+
+@pytest.mark.filterwarnings("default")
+def test_pillow_is_silent(recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]) -> None:
+    for content in ODD.values():
+        decode_picture(content, LIMIT, upright=True).convert("RGB")
+    assert not recwarn.list
+    assert not capfd.readouterr().err
+
+
+def test_tiffs_are_always_upright() -> None:
+    for upright in (True, False):
+        assert decode_picture(oriented("TIFF", 6), LIMIT, upright=upright).size == (40, 60)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG"])
+def test_first_frame(kind: str) -> None:
+    first = decode_picture(frames(kind, 3), LIMIT, upright=True).convert("RGB")
+    alone = decode_picture(encoded(colorful(), kind), LIMIT, upright=True).convert("RGB")
+    assert first.tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize("name", NOT_PICTURES)
+def test_not_pictures(name: str) -> None:
+    with pytest.raises(PictureError) as caught:
+        fitted_bytes(NOT_PICTURES[name], LIMIT, SIZE, upright=True)
+    message = str(caught.value)
+    assert message.startswith("the image ")
+    assert not any(word in message for word in ("0x", "BytesIO", "zlib", "struct", "Decompress"))
+
+
+@pytest.mark.parametrize(("name", "hint"), [("SVG", "an SVG drawing"), ("PDF", "a PDF"), ("web page", "a web page")])
+def test_hints(name: str, hint: str) -> None:
+    with pytest.raises(PictureError, match=f"not in one of the formats JPEG, PNG.*looks like {hint}"):
+        count_pixels(NOT_PICTURES[name], LIMIT)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_do_not_go_off(name: str) -> None:
+    assert decode_picture(BOMBS[name], LIMIT, upright=True).size == (1, 1)
+
+
+@pytest.mark.parametrize(("width", "height"), [(11, 10), (13_000, 13_000), (100_000, 100_000)])
+def test_pixels_are_counted_before_decoding(width: int, height: int) -> None:
+    with pytest.raises(PictureError, match="at most 100 pixels"):
+        decode_picture(png_header(width, height), 100, upright=True)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_pixels_are_read_from_the_header(kind: str) -> None:
+    assert count_pixels(encoded(PIL.Image.new("RGB", (5, 3), "red"), kind), 15) == 15
+    with pytest.raises(PictureError, match="and has 5 x 3"):
+        count_pixels(encoded(PIL.Image.new("RGB", (5, 3), "red"), kind), 14)
+
+
+def test_pillows_global_limits_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", None)
+    monkeypatch.setattr(PIL.ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(PictureError, match="at most 100 pixels"):
+        decode_picture(png_header(50_000, 50_000), 100, upright=True)
+    with pytest.raises(PictureError, match="damaged or truncated"):
+        decode_picture(NOT_PICTURES["half a JPEG"], LIMIT, upright=True)
+
+
+@pytest.mark.parametrize("name", ["a.png", "b.jpg"])
+def test_truncated(images: Path, name: str) -> None:
+    content = (images / name).read_bytes()
+    for length in (len(content) // 2, len(content) - 100):
+        with pytest.raises(PictureError, match="damaged or truncated"):
+            decode_picture(content[:length], LIMIT, upright=True)
+
+
+def test_a_picture_of_ones_own() -> None:
+    pixels = fitted_bytes(encoded(colorful(), "PNG"), LIMIT, SIZE, upright=True)
+    first = fitted_image(pixels, SIZE)
+    first.paste("black", (0, 0, SIZE, SIZE))
+    assert fitted_image(pixels, SIZE).tobytes() == pixels != first.tobytes()
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from qwenvl.api.media.decoding import PictureError, fitted_bytes
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for file in Path(sys.argv[1]).iterdir():
+    try:
+        fitted_bytes(file.read_bytes(), 10**7, 448, upright=True)
+    except PictureError:
+        pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_bombs_take_no_memory(tmp_path: Path) -> None:
+    """In a process of its own, since the most it ever held is what counts."""
+    for i, content in enumerate([*BOMBS.values(), *NOT_PICTURES.values()]):
+        (tmp_path / str(i)).write_bytes(content)
+    done = subprocess.run([sys.executable, "-c", MEMORY, tmp_path], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 50_000, "kilobytes"
+    assert "PIL" not in done.stderr
