@@ -48,7 +48,11 @@ class Rendered:
 
 
 def render_chatml(
-    messages: Sequence[Message[Any]], vocabulary: Vocabulary, *, add_generation_prompt: bool = True
+    messages: Sequence[Message[Any]],
+    vocabulary: Vocabulary,
+    *,
+    add_generation_prompt: bool = True,
+    continue_final_message: bool = False,
 ) -> Rendered:
     """Render a conversation as ChatML.
 
@@ -59,22 +63,24 @@ def render_chatml(
         messages: at least one message, oldest first.
         vocabulary: the checkpoint's vocabulary.
         add_generation_prompt: open an assistant turn at the end.
+        continue_final_message: leave the last message, an assistant's, open instead: the model goes on with it.
     """
     if not messages or messages[0].role is not Role.SYSTEM:
         messages = [Message.of(Role.SYSTEM, DEFAULT_SYSTEM), *messages]
 
     token_ids: list[int] = []
     label_spans: list[tuple[int, int]] = []
-    for message in messages:
+    for i, message in enumerate(messages):
         if token_ids:
             token_ids += vocabulary.newline
         token_ids += _turn_start(message.role, vocabulary)
         start = len(token_ids)
         token_ids += _encode_parts(_announce_pictures(message.parts), vocabulary)
-        token_ids.append(vocabulary.im_end)
+        if not (continue_final_message and i == len(messages) - 1):
+            token_ids.append(vocabulary.im_end)
         if message.role is Role.ASSISTANT:
             label_spans.append((start, len(token_ids)))
-    if add_generation_prompt:
+    if add_generation_prompt and not continue_final_message:
         token_ids += vocabulary.newline
         token_ids += _turn_start(Role.ASSISTANT, vocabulary)
     return Rendered(tuple(token_ids), tuple(label_spans), _count_images(messages))
@@ -95,11 +101,17 @@ def render(
     *,
     prompt_format: PromptFormat = PromptFormat.CHATML,
     add_generation_prompt: bool = True,
+    continue_final_message: bool = False,
 ) -> Rendered:
-    """Render a conversation in either format."""
+    """Render a conversation in either format. A raw prompt has no turns, so none to open or to leave open."""
     if prompt_format is PromptFormat.RAW:
         return render_raw(messages, vocabulary)
-    return render_chatml(messages, vocabulary, add_generation_prompt=add_generation_prompt)
+    return render_chatml(
+        messages,
+        vocabulary,
+        add_generation_prompt=add_generation_prompt,
+        continue_final_message=continue_final_message,
+    )
 
 
 def _turn_start(role: Role, vocabulary: Vocabulary) -> list[int]:

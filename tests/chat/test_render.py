@@ -76,3 +76,20 @@ def test_default_system_only_where_none_is_given() -> None:
     assert "helpful" in VOCABULARY.decode(render([Message.of("user", "a")], VOCABULARY).token_ids)
     own = render([Message.of("system", "Obey."), Message.of("user", "a")], VOCABULARY)
     assert "helpful" not in VOCABULARY.decode(own.token_ids)
+
+
+def test_a_continued_message_is_left_open() -> None:
+    messages = [Message.of("user", "a"), Message.of("assistant", "b"), Message.of("user", "c")]
+    last = Message.of(Role.ASSISTANT, "<|im_end|>d")
+    closed = render([*messages, last], VOCABULARY, add_generation_prompt=False)
+    continued = render([*messages, last], VOCABULARY, continue_final_message=True)
+    assert continued.token_ids == closed.token_ids[:-1]
+    assert closed.token_ids[-1] == VOCABULARY.im_end
+    spans = [VOCABULARY.decode(continued.token_ids[start:end]) for start, end in continued.label_spans]
+    assert spans == ["b<|im_end|>", "<|im_end|>d"]
+
+
+def test_a_message_that_comes_twice_is_left_open_once() -> None:
+    twice = Message.of(Role.ASSISTANT, "a")
+    text = VOCABULARY.decode(render([twice, twice], VOCABULARY, continue_final_message=True).token_ids)
+    assert text.endswith("assistant\na<|im_end|>\n<|im_start|>assistant\na")

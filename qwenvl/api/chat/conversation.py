@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from qwenvl.api.chat.schemas import ChatMessage, ContentPart, ImageUrl
 from qwenvl.chat import Image, Message, Part, PromptFormat, Role, Text
+from qwenvl.chat.react import Call, Calling, Result
 from qwenvl.errors import UserError
 
 
@@ -16,7 +18,8 @@ class ImageReference:
     param: str
 
 
-Conversation = list[Message[ImageReference]]
+Conversation = list[Message[ImageReference] | Calling | Result]
+"""One entry a wire message."""
 
 _ROLES: Mapping[str, Role] = {
     "system": Role.SYSTEM,
@@ -24,15 +27,17 @@ _ROLES: Mapping[str, Role] = {
     "user": Role.USER,
     "assistant": Role.ASSISTANT,
 }
-_TOOL_ROLES = ("tool", "function")
-_TOOL_FIELDS = ("tool_calls", "function_call")
+_RESULT_ROLES = ("tool", "function")
+_CALL_FIELDS = ("tool_calls", "function_call")
+_SHOWN_CALLS = 4
 
 
 def read_conversation(messages: Sequence[ChatMessage], prompt_format: PromptFormat) -> Conversation:
     """The conversation that the wire messages hold.
 
     Raises:
-        UserError: a role, a part or a content that this server does not take; ``param`` is the field.
+        UserError: a role, a part or a content that this server does not take, a tool's call without its result or a
+            result without its call; ``param`` is the field.
     """
     if not messages:
         raise UserError("messages must have at least one message.", param="messages", code="invalid_value")
@@ -43,34 +48,107 @@ def read_conversation(messages: Sequence[ChatMessage], prompt_format: PromptForm
             param="messages",
             code="invalid_value",
         )
-    return [_read_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    conversation = [_read_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    _check_results(messages, conversation)
+    return conversation
 
 
-def _read_message(message: ChatMessage, path: str) -> Message[ImageReference]:
+def texts_of(conversation: Conversation) -> Iterator[tuple[str, str]]:
+    """Each text that goes into the prompt, after the field that it comes from."""
+    for i, entry in enumerate(conversation):
+        match entry:
+            case Result(text=text):
+                yield f"messages[{i}].content", text
+            case Calling(thought=thought, calls=calls):
+                yield f"messages[{i}].content", thought
+                yield from ((f"messages[{i}].tool_calls", call.arguments) for call in calls)
+            case Message(parts=parts):
+                yield from ((f"messages[{i}].content", part.text) for part in parts if isinstance(part, Text))
+
+
+def _read_message(message: ChatMessage, path: str) -> Message[ImageReference] | Calling | Result:
+    if message.role in _RESULT_ROLES:
+        return _read_result(message, path)
     role = _read_role(message.role, path)
-    for name in _TOOL_FIELDS:
-        if (message.model_extra or {}).get(name):
-            raise UserError(f"{path}.{name} is not supported by this server.", param=f"{path}.{name}")
+    for name in _CALL_FIELDS:
+        if getattr(message, name) and role is not Role.ASSISTANT:
+            _refuse(f"{path}.{name}", "belongs in assistant messages.")
+    if message.tool_calls or message.function_call:
+        return _read_calling(message, path)
     parts = tuple(_read_content(message, role, f"{path}.content"))
     # A model may answer with nothing, and that answer must be fit to be sent back as a past turn.
     if role is not Role.ASSISTANT and not any(isinstance(part, Image) or part.text for part in parts):
-        raise UserError(f"{path}.content must not be empty.", param=f"{path}.content", code="invalid_value")
+        _refuse(f"{path}.content", "must not be empty.")
     return Message(role, parts)
 
 
 def _read_role(name: str, path: str) -> Role:
     if name in _ROLES:
         return _ROLES[name]
-    known = ", ".join(_ROLES)
-    reason = "are not supported by this server" if name in _TOOL_ROLES else "do not exist"
-    raise UserError(
-        f"{path}.role: messages with the role {_shorten(name)} {reason}. It must be one of {known}.",
-        param=f"{path}.role",
-        code="invalid_value",
-    )
+    known = ", ".join((*_ROLES, *_RESULT_ROLES))
+    _refuse(f"{path}.role", f"messages with the role {_shorten(name)} do not exist. It must be one of {known}.", ": ")
 
 
-def _read_content(message: ChatMessage, role: Role, path: str) -> Iterator[Part[ImageReference]]:
+def _read_calling(message: ChatMessage, path: str) -> Calling:
+    if message.tool_calls and message.function_call:
+        _refuse(f"{path}.function_call", "cannot be combined with tool_calls. Give one of them.")
+    thought = "" if message.content is None else _read_text(message, Role.ASSISTANT, f"{path}.content")
+    if message.function_call:
+        # Calls of the older kind have no ids: their results name the function.
+        name = message.function_call.name
+        return Calling(thought, (Call(name, name, message.function_call.arguments),))
+    calls = tuple(Call(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ())
+    seen: set[str] = set()
+    for i, call in enumerate(calls):
+        if call.id in seen:
+            _refuse(f"{path}.tool_calls[{i}].id", "is that of another call. Give each an id of its own.")
+        seen.add(call.id)
+    return Calling(thought, calls)
+
+
+def _read_result(message: ChatMessage, path: str) -> Result:
+    name = _result_field(message)
+    call_id = getattr(message, name)
+    if call_id is None:
+        raise UserError(f"{path}.{name} is required.", param=f"{path}.{name}", code="missing_required_parameter")
+    return Result(call_id, _read_text(message, None, f"{path}.content"))
+
+
+def _result_field(message: ChatMessage) -> str:
+    """The field by which a result says whose it is."""
+    return "tool_call_id" if message.role == "tool" else "name"
+
+
+def _check_results(messages: Sequence[ChatMessage], conversation: Conversation) -> None:
+    """Raise unless each message with calls is followed by one result for each of them, and by nothing before."""
+    waiting: set[str] = set()
+    asked = 0
+    for i, (message, entry) in enumerate(zip(messages, conversation, strict=True)):
+        if isinstance(entry, Result):
+            if entry.call_id not in waiting:
+                field = f"messages[{i}].{_result_field(message)}"
+                _refuse(field, f"the assistant message before has no call {_shorten(entry.call_id)} that waits.", ": ")
+            waiting.remove(entry.call_id)
+            continue
+        _refuse_waiting(waiting, messages[asked], asked)
+        if isinstance(entry, Calling):
+            waiting, asked = {call.id for call in entry.calls}, i
+    _refuse_waiting(waiting, messages[asked], asked)
+
+
+def _refuse_waiting(waiting: set[str], message: ChatMessage, i: int) -> None:
+    if not waiting:
+        return
+    field, role = ("tool_calls", "tool") if message.tool_calls else ("function_call", "function")
+    missing = ", ".join(sorted(map(_shorten, waiting))[:_SHOWN_CALLS])
+    _refuse(f"messages[{i}].{field}", f"must be followed by {role} messages with all results. Missing: {missing}.")
+
+
+def _read_text(message: ChatMessage, role: Role | None, path: str) -> str:
+    return "".join(part.text for part in _read_content(message, role, path) if isinstance(part, Text))
+
+
+def _read_content(message: ChatMessage, role: Role | None, path: str) -> Iterator[Part[ImageReference]]:
     if message.content is None:
         raise UserError(
             f"{path} is required: a string or a list of parts.", param=path, code="missing_required_parameter"
@@ -84,7 +162,7 @@ def _read_content(message: ChatMessage, role: Role, path: str) -> Iterator[Part[
         yield _read_part(part, role, f"{path}[{i}]")
 
 
-def _read_part(part: ContentPart, role: Role, path: str) -> Part[ImageReference]:
+def _read_part(part: ContentPart, role: Role | None, path: str) -> Part[ImageReference]:
     if part.type == "text":
         if part.text is None:
             raise UserError(f"{path}.text is required.", param=f"{path}.text", code="missing_required_parameter")
@@ -110,3 +188,7 @@ def _read_image(image: ImageUrl | str | None, path: str) -> ImageReference:
 
 def _shorten(name: str) -> str:
     return repr(name if len(name) <= 40 else name[:40] + "...")
+
+
+def _refuse(param: str, reason: str, after: str = " ") -> NoReturn:
+    raise UserError(f"{param}{after}{reason}", param=param, code="invalid_value")

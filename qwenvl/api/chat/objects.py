@@ -7,7 +7,10 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from qwenvl.api.prompt_logprobs import PromptLogprobs
 from qwenvl.engine import FinishReason
+
+ChatFinishReason = FinishReason | Literal["tool_calls", "function_call"]
 
 
 class PromptTokensDetails(BaseModel):
@@ -35,17 +38,32 @@ class ChoiceLogprobs(BaseModel):
     content: list[PositionLogprob]
 
 
+class FunctionCall(BaseModel):
+    """``arguments`` is what the model wrote, JSON or not."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
 class AssistantMessage(BaseModel):
     role: Literal["assistant"]
-    content: str
+    content: str | None
     refusal: None
+    tool_calls: list[ToolCall] = []
+    function_call: FunctionCall | None = None
 
 
 class Choice(BaseModel):
     index: int
     message: AssistantMessage
     logprobs: ChoiceLogprobs | None
-    finish_reason: FinishReason
+    finish_reason: ChatFinishReason
     stop_reason: str | int | None
     token_ids: list[int] = []
 
@@ -58,19 +76,35 @@ class ChatCompletion(BaseModel):
     system_fingerprint: str
     choices: list[Choice]
     usage: CompletionUsage
+    service_tier: Literal["default"] = "default"
     prompt_token_ids: list[int] = []
+    prompt_logprobs: PromptLogprobs = []
+
+
+class FunctionCallDelta(BaseModel):
+    name: str = ""
+    arguments: str
+
+
+class ToolCallDelta(BaseModel):
+    index: int
+    id: str = ""
+    type: Literal["function"] = "function"
+    function: FunctionCallDelta
 
 
 class ChoiceDelta(BaseModel):
     role: Literal["assistant"] = "assistant"
-    content: str = ""
+    content: str | None = ""
+    tool_calls: list[ToolCallDelta] = []
+    function_call: FunctionCallDelta | None = None
 
 
 class ChunkChoice(BaseModel):
     index: int
     delta: ChoiceDelta
     logprobs: ChoiceLogprobs | None
-    finish_reason: FinishReason | None
+    finish_reason: ChatFinishReason | None
     stop_reason: str | int | None = None
     token_ids: list[int] = []
 
@@ -83,6 +117,7 @@ class ChatCompletionChunk(BaseModel):
     system_fingerprint: str
     choices: list[ChunkChoice]
     usage: CompletionUsage | None = None
+    service_tier: Literal["default"] = "default"
     prompt_token_ids: list[int] = []
 
 

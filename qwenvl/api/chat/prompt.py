@@ -1,39 +1,59 @@
 """Wire messages to token ids, off the event loop, and no further than the context reaches."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import anyio.to_thread
 
-from qwenvl.api.chat.conversation import Conversation, ImageReference, read_conversation
-from qwenvl.api.chat.schemas import ChatMessage
+from qwenvl.api.chat.conversation import ImageReference, read_conversation, texts_of
+from qwenvl.api.chat.schemas import ChatMessage, PromptFields
+from qwenvl.api.chat.tools import NO_TOOLS, OfferedTools, check_tools_fit
+from qwenvl.api.long_texts import naming, refuse_hopeless
 from qwenvl.api.sampling import check_prompt_fits
-from qwenvl.chat import PromptFormat, Text, images_of, render
+from qwenvl.chat import Message, PromptFormat, images_of, render
+from qwenvl.chat.react import Start, uses_tools, write_react
 from qwenvl.engine import ModelInfo
-from qwenvl.errors import ContextLengthError, UserError
-
-NFC_SHRINKS = 4
-"""Most times that NFC shortens a text, in bytes: 3.5, rounded up. U+1FBE U+0308 U+0301, 7 bytes, are U+0390, 2."""
+from qwenvl.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt that leaves room for an answer.
+    """A rendered prompt.
 
     Attributes:
         token_ids: each image is a pair ``<img> </img>``.
         images: where they are, in the order of their pairs.
         length: tokens once every image has its positions.
+        start: where in the form of tools the answer begins; None where the answer is plain text.
     """
 
     token_ids: tuple[int, ...]
     images: tuple[ImageReference, ...]
     length: int
+    start: Start | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastTurn:
+    """How a prompt ends.
+
+    Attributes:
+        opens_answer: with the head of an assistant's message.
+        continues: in the middle of the last message, an assistant's.
+    """
+
+    opens_answer: bool = True
+    continues: bool = False
 
 
 async def read_prompt(
-    messages: Sequence[ChatMessage], info: ModelInfo, prompt_format: PromptFormat, *, max_images: int
+    messages: Sequence[ChatMessage],
+    info: ModelInfo,
+    prompt_format: PromptFormat,
+    *,
+    max_images: int,
+    last_turn: LastTurn = LastTurn(),
+    offered: OfferedTools = NO_TOOLS,
 ) -> Prompt:
     """Read and render the wire messages, in a thread: there may be a great many of them, and long ones.
 
@@ -42,12 +62,36 @@ async def read_prompt(
         info: the model that they are for.
         prompt_format: how to render them.
         max_images: the server's limit; the model's own holds where it is lower.
+        last_turn: how the prompt ends.
+        offered: the tools that the model is told of.
 
     Raises:
         ContextLengthError: they leave no room for an answer.
         UserError: a message that this server does not take, or too many images; ``param`` is the field.
     """
-    return await anyio.to_thread.run_sync(_read_prompt, messages, info, prompt_format, max_images)
+    return await anyio.to_thread.run_sync(_read_prompt, messages, info, prompt_format, max_images, last_turn, offered)
+
+
+def read_prompt_format(wire: PromptFields, info: ModelInfo) -> PromptFormat:
+    """The format that the request names, else the checkpoint's."""
+    chosen = wire.chat_template_kwargs and wire.chat_template_kwargs.chat_format
+    return PromptFormat(chosen) if chosen else info.prompt_format
+
+
+def read_last_turn(wire: PromptFields, messages: Sequence[ChatMessage], prompt_format: PromptFormat) -> LastTurn:
+    """How the request wants its prompt to end. One that continues a message opens no other.
+
+    Raises:
+        UserError: it wants both, or to continue what is no answer.
+    """
+    if not wire.continue_final_message:
+        return LastTurn(opens_answer=wire.add_generation_prompt is not False)
+    param = "continue_final_message"
+    if wire.add_generation_prompt:
+        raise UserError(f"{param} and add_generation_prompt cannot both be true.", param=param, code="invalid_value")
+    if prompt_format is PromptFormat.RAW or not messages or messages[-1].role != "assistant":
+        raise UserError(f"{param} needs a last message with the role 'assistant'.", param=param, code="invalid_value")
+    return LastTurn(opens_answer=False, continues=True)
 
 
 def shown_token_ids(token_ids: tuple[int, ...], info: ModelInfo) -> list[int]:
@@ -61,21 +105,12 @@ def shown_token_ids(token_ids: tuple[int, ...], info: ModelInfo) -> list[int]:
     return shown
 
 
-def _read_prompt(
-    messages: Sequence[ChatMessage], info: ModelInfo, prompt_format: PromptFormat, max_images: int
-) -> Prompt:
-    conversation = read_conversation(messages, prompt_format)
-    images = tuple(images_of(conversation))
-    _check_image_count(images, info, max_images)
-    _refuse_hopeless(conversation, info)
-    with _naming("messages"):
-        rendered = render(conversation, info.vocabulary, prompt_format=prompt_format)
-    length = rendered.length(info.tokens_per_image)
-    check_prompt_fits(length, info)
-    return Prompt(rendered.token_ids, images, length)
+def check_image_count(images: Sequence[ImageReference], info: ModelInfo, max_images: int) -> None:
+    """Raise if these are more than one request may hold.
 
-
-def _check_image_count(images: Sequence[ImageReference], info: ModelInfo, max_images: int) -> None:
+    Raises:
+        UserError: names the first that is too many.
+    """
     limit = min(max_images, info.max_images) if info.tokens_per_image else 0
     if len(images) <= limit:
         return
@@ -89,36 +124,42 @@ def _check_image_count(images: Sequence[ImageReference], info: ModelInfo, max_im
     )
 
 
-def _refuse_hopeless(conversation: Conversation, info: ModelInfo) -> None:
-    """Refuse, before the slow part, a text that could not fit if all its tokens were the longest there is."""
-    texts = [
-        (i, part.text) for i, message in enumerate(conversation) for part in message.parts if isinstance(part, Text)
-    ]
-    # What to normalise is bounded first; then the text is measured as the tokenizer sees it.
-    _refuse_longer(sum(len(text.encode()) for _, text in texts), info, shrinks=NFC_SHRINKS)
-    n_bytes = 0
-    for i, text in texts:
-        with _naming(f"messages[{i}].content"):
-            n_bytes += len(info.vocabulary.normalize(text).encode())
-    _refuse_longer(n_bytes, info)
-
-
-def _refuse_longer(n_bytes: int, info: ModelInfo, *, shrinks: int = 1) -> None:
-    at_least = n_bytes // (shrinks * info.vocabulary.longest_token)
-    if at_least > info.max_model_len:
-        raise ContextLengthError(
-            f"This model's maximum context length is {info.max_model_len} tokens. However, your messages hold "
-            f"{n_bytes} bytes of text, which are more than {at_least} tokens. Please reduce the length of the messages."
+def render_messages(
+    messages: Sequence[ChatMessage],
+    info: ModelInfo,
+    prompt_format: PromptFormat,
+    max_images: int,
+    last_turn: LastTurn = LastTurn(),
+    offered: OfferedTools = NO_TOOLS,
+) -> Prompt:
+    """As :func:`read_prompt`, here and now, and the prompt may be somewhat longer than the context."""
+    conversation = read_conversation(messages, prompt_format)
+    plain = [entry for entry in conversation if isinstance(entry, Message)]
+    check_tools_fit(offered, plain, prompt_format, is_answer_open=last_turn.opens_answer)
+    images = tuple(images_of(plain))
+    check_image_count(images, info, max_images)
+    refuse_hopeless([*texts_of(conversation), *offered.texts()], info, "messages")
+    written = write_react(conversation, offered.tools, forced=offered.forced, continue_final=last_turn.continues)
+    with naming("messages"):
+        rendered = render(
+            written.messages,
+            info.vocabulary,
+            prompt_format=prompt_format,
+            add_generation_prompt=last_turn.opens_answer,
+            continue_final_message=written.continue_final,
         )
+    start = written.start if offered.tools or uses_tools(conversation) else None
+    return Prompt(rendered.token_ids, images, rendered.length(info.tokens_per_image), start)
 
 
-@contextmanager
-def _naming(param: str) -> Iterator[None]:
-    """Name the field of a refusal that names none: the vocabulary knows of texts, not of requests."""
-    try:
-        yield
-    except UserError as error:
-        if error.param is not None:
-            raise
-        message = f"{param}: {error.message.removesuffix('.')}."
-        raise UserError(message, param=param, code=error.code or "invalid_value") from error
+def _read_prompt(
+    messages: Sequence[ChatMessage],
+    info: ModelInfo,
+    prompt_format: PromptFormat,
+    max_images: int,
+    last_turn: LastTurn,
+    offered: OfferedTools,
+) -> Prompt:
+    prompt = render_messages(messages, info, prompt_format, max_images, last_turn, offered)
+    check_prompt_fits(prompt.length, info)
+    return prompt

@@ -1,27 +1,33 @@
 """``POST /v1/chat/completions``."""
 
-from collections.abc import AsyncGenerator
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from qwenvl.api.chat.echo import Echoing, echoed_text
 from qwenvl.api.chat.objects import ChatCompletion
-from qwenvl.api.chat.prompt import read_prompt, shown_token_ids
+from qwenvl.api.chat.prompt import Prompt, read_last_turn, read_prompt, read_prompt_format, shown_token_ids
+from qwenvl.api.chat.reading import ToolForm
 from qwenvl.api.chat.schemas import ChatCompletionRequest
+from qwenvl.api.chat.tools import OfferedTools, read_tools, refuse_structured, stop_before_observation
 from qwenvl.api.chat.translation import AnswerHeader, collect, fingerprint, stream
 from qwenvl.api.context import RequestContext, context_of
 from qwenvl.api.gateway import Gateway
 from qwenvl.api.generation import while_connected
-from qwenvl.api.refused import refuse_unsupported
+from qwenvl.api.openapi import request_body
+from qwenvl.api.prompt_logprobs import PromptReader, write_prompt_logprobs
+from qwenvl.api.refused import CHAT
 from qwenvl.api.routes.models import check_served
-from qwenvl.api.sampling import read_logprobs, read_sampling
+from qwenvl.api.sampling import check_prompt_logprobs, read_logprobs, read_sampling
 from qwenvl.api.sse import DONE, ending_with_error, event_stream
+from qwenvl.api.structure import structure_of
 from qwenvl.api.validation import parse_body
-from qwenvl.chat import PromptFormat
-from qwenvl.engine import GenerationRequest
-from qwenvl.errors import UserError
+from qwenvl.api.wire import check_stream_options
+from qwenvl.engine import GenerationRequest, SamplingOptions, Step
 
 PATH = "/v1/chat/completions"
 
@@ -29,7 +35,11 @@ PATH = "/v1/chat/completions"
 def chat_routes(chat: "ChatCompletions") -> APIRouter:
     router = APIRouter(tags=["chat"])
 
-    @router.post(PATH, response_model=ChatCompletion, openapi_extra={"requestBody": _describe_body()})
+    @router.post(
+        PATH,
+        response_model=ChatCompletion,
+        openapi_extra={"requestBody": request_body(PATH, ChatCompletionRequest)},
+    )
     async def create_chat_completion(request: Request) -> Response:
         """Answer a conversation, at once or as server-sent events."""
         wire = await parse_body(request, ChatCompletionRequest)
@@ -59,15 +69,23 @@ class ChatCompletions:
             UserError: another model is asked for, or something that is not supported.
         """
         check_served(wire.model, self._gateway.info)
-        refuse_unsupported(wire.model_extra or {})
-        if wire.stream_options is not None and not wire.stream:
-            raise UserError("stream_options needs stream to be true.", param="stream_options", code="invalid_value")
+        CHAT.check(wire.model_extra)
+        check_stream_options(wire)
+        check_prompt_logprobs(wire, wire.stream)
 
     async def answer(self, wire: ChatCompletionRequest, context: RequestContext) -> ChatCompletion:
         async with self._gateway.admitted(context):
             request, header = await self._prepare(wire, context)
             async with self._gateway.steps(request, context) as steps:
-                return await collect(steps, header)
+                watched = PromptReader(steps)
+                completion = await collect(_echoed(watched, wire, header), header)
+        if wire.prompt_logprobs is not None:
+            completion.prompt_logprobs = await to_thread.run_sync(
+                write_prompt_logprobs, watched.positions, wire.prompt_logprobs, header.vocabulary
+            )
+        if wire.service_tier is not None:
+            completion.service_tier = "default"
+        return completion
 
     async def events(self, wire: ChatCompletionRequest, context: RequestContext) -> AsyncGenerator[str]:
         """The answer's chunks. Errors before the first are raised, errors after it are the last event."""
@@ -78,8 +96,13 @@ class ChatCompletions:
     async def _chunks(self, wire: ChatCompletionRequest, context: RequestContext) -> AsyncGenerator[str]:
         async with self._gateway.admitted(context):
             request, header = await self._prepare(wire, context)
-            async with self._gateway.steps(request, context) as steps, aclosing(stream(steps, header)) as chunks:
+            async with (
+                self._gateway.steps(request, context) as steps,
+                aclosing(stream(_echoed(steps, wire, header), header)) as chunks,
+            ):
                 async for chunk in chunks:
+                    if wire.service_tier is not None:
+                        chunk.service_tier = "default"
                     yield chunk.model_dump_json(exclude_unset=True)
 
     async def _prepare(
@@ -87,7 +110,18 @@ class ChatCompletions:
     ) -> tuple[GenerationRequest, AnswerHeader]:
         """Everything that can be refused, the cheap before the dear: fields, prompt, images."""
         info, settings = self._gateway.info, self._gateway.settings
-        prompt = await read_prompt(wire.messages, info, self._prompt_format(wire), max_images=settings.max_images)
+        structure = await structure_of(wire)
+        offered = await read_tools(wire)
+        refuse_structured(offered, structure)
+        prompt_format = read_prompt_format(wire, info)
+        prompt = await read_prompt(
+            wire.messages,
+            info,
+            prompt_format,
+            max_images=settings.max_images,
+            last_turn=read_last_turn(wire, wire.messages, prompt_format),
+            offered=offered,
+        )
         sampling = read_sampling(
             wire,
             info,
@@ -95,7 +129,11 @@ class ChatCompletions:
             max_n=settings.max_n,
             max_tokens={"max_tokens": wire.max_tokens, "max_completion_tokens": wire.max_completion_tokens},
             logprobs=read_logprobs(wire.logprobs, wire.top_logprobs, info),
+            structure=offered.structure or structure,
         )
+        form = _form(prompt, offered, sampling)
+        if form is not None:
+            sampling = stop_before_observation(sampling)
         images = await self._gateway.images.load(prompt.images, info.image_size)
         header = AnswerHeader(
             model=wire.model,
@@ -104,24 +142,29 @@ class ChatCompletions:
             n=sampling.n,
             prompt_token_ids=shown_token_ids(prompt.token_ids, info) if wire.return_token_ids else None,
             include_usage=bool(wire.stream_options and wire.stream_options.include_usage),
+            tokens_as_ids=bool(wire.return_tokens_as_token_ids),
+            form=form,
+            id=f"chatcmpl-{wire.request_id or uuid.uuid4().hex}",
         )
         request = GenerationRequest(
-            header.id,
+            # Not the answer's id, which the client may have chosen: two requests in flight must not share it.
+            f"chat-{uuid.uuid4().hex}",
             prompt.token_ids,
             images,
             sampling,
-            priority=context.priority,
+            priority=context.priority + (wire.priority or 0),
+            cache_salt=wire.cache_salt,
             trace_headers=context.trace_headers,
         )
         return request, header
 
-    def _prompt_format(self, wire: ChatCompletionRequest) -> PromptFormat:
-        chosen = wire.chat_template_kwargs and wire.chat_template_kwargs.chat_format
-        return PromptFormat(chosen) if chosen else self._gateway.info.prompt_format
+
+def _form(prompt: Prompt, offered: OfferedTools, sampling: SamplingOptions) -> ToolForm | None:
+    if prompt.start is None:
+        return None
+    names = tuple(tool.name for tool in offered.tools)
+    return ToolForm(names, prompt.start, is_legacy=offered.is_legacy, stops=sampling.stop)
 
 
-def _describe_body() -> dict[str, Any]:
-    """The request for ``/openapi.json``. FastAPI does not see it: the route reads the body itself, strictly."""
-    here = f"#/paths/{PATH.replace('/', '~1')}/post/requestBody/content/application~1json/schema/$defs/{{model}}"
-    schema = ChatCompletionRequest.model_json_schema(ref_template=here)
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
+def _echoed(steps: AsyncIterator[Step], wire: ChatCompletionRequest, header: AnswerHeader) -> AsyncIterator[Step]:
+    return Echoing(steps, echoed_text(wire.messages), header.n) if wire.echo else steps

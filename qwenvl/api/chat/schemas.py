@@ -4,7 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Tag
 
-from qwenvl.api.wire import SamplingFields, StreamOptions, WireModel, by_shape
+from qwenvl.api.chat.tool_schemas import FunctionCall, ToolCalls, ToolFields
+from qwenvl.api.structure import StructureFields
+from qwenvl.api.wire import (
+    MAX_LOGPROBS,
+    IgnoredFields,
+    SamplingFields,
+    ServingFields,
+    StreamFields,
+    WireModel,
+    by_shape,
+)
 
 MAX_MESSAGES = 4096
 MAX_PARTS = 1024
@@ -31,6 +41,8 @@ class ContentPart(WireModel):
 
 
 class ChatMessage(WireModel):
+    """``name`` tells whose result a message with the role function is; elsewhere it has no effect."""
+
     role: str
     content: Annotated[
         Annotated[str, Tag("@a string")]
@@ -39,6 +51,13 @@ class ChatMessage(WireModel):
         | Annotated[None, Tag("@null")],
         by_shape({str: "a string", list: "a list of parts"}),
     ] = None
+    name: str | None = None
+    tool_calls: ToolCalls | None = None
+    tool_call_id: str | None = None
+    function_call: FunctionCall | None = None
+
+
+Messages = Annotated[list[ChatMessage], Field(max_length=MAX_MESSAGES, fail_fast=True)]
 
 
 class ChatTemplateOptions(BaseModel):
@@ -47,18 +66,62 @@ class ChatTemplateOptions(BaseModel):
     chat_format: Literal["chatml", "raw"] | None = None
 
 
-class ChatCompletionRequest(SamplingFields):
+class TextPart(WireModel):
+    type: Literal["text"]
+    text: str
+
+
+class Prediction(WireModel):
+    """What OpenAI may take an answer from, to be faster; the answer is the same."""
+
+    type: Literal["content"]
+    content: Annotated[
+        Annotated[str, Tag("@a string")] | Annotated[list[TextPart], Tag("@a list of parts"), Field(fail_fast=True)],
+        by_shape({str: "a string", list: "a list of parts"}),
+    ]
+
+
+class PromptCacheOptions(WireModel):
+    mode: Literal["implicit", "explicit"] | None = None
+    ttl: str | None = None
+
+
+class IgnoredChatFields(IgnoredFields):
+    """Accepted and without effect: for OpenAI's own bookkeeping, or for models that think."""
+
+    metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None = Field(
+        None, max_length=16
+    )
+    safety_identifier: str | None = None
+    prediction: Prediction | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    include_reasoning: bool | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class PromptFields(WireModel):
+    """How a conversation becomes a prompt."""
+
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template_kwargs: ChatTemplateOptions | None = None
+
+
+class ChatCompletionRequest(
+    PromptFields, ToolFields, SamplingFields, StructureFields, StreamFields, ServingFields, IgnoredChatFields
+):
     """``POST /v1/chat/completions``."""
 
     model: str
-    messages: list[ChatMessage] = Field(max_length=MAX_MESSAGES, fail_fast=True)
+    messages: Messages
 
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS)
 
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    return_token_ids: bool | None = None
-    chat_template_kwargs: ChatTemplateOptions | None = None
+    echo: bool | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None

@@ -10,6 +10,7 @@ from qwenvl.api.chat.objects import (
     AssistantMessage,
     ChatCompletion,
     ChatCompletionChunk,
+    ChatFinishReason,
     Choice,
     ChoiceDelta,
     ChoiceLogprobs,
@@ -19,12 +20,11 @@ from qwenvl.api.chat.objects import (
     PromptTokensDetails,
     TopLogprob,
 )
+from qwenvl.api.chat.reading import AnswerReader, ToolForm, join
+from qwenvl.api.prompt_logprobs import LOWEST_LOGPROB, token_text
 from qwenvl.chat import Vocabulary
-from qwenvl.engine import Delta, FinishReason, ModelInfo, PositionLogprobs, Step, TokenLogprob, Usage
+from qwenvl.engine import Delta, ModelInfo, PositionLogprobs, Step, TokenLogprob, Usage
 from qwenvl.errors import EngineError
-
-LOWEST_LOGPROB = -9999.0
-"""Stands for minus infinity, which JSON cannot write."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class AnswerHeader:
     n: int
     prompt_token_ids: list[int] | None = None
     include_usage: bool = False
+    tokens_as_ids: bool = False
+    form: ToolForm | None = None
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -57,7 +59,7 @@ async def collect(steps: AsyncIterator[Step], header: AnswerHeader) -> ChatCompl
     Raises:
         EngineError: the steps end before the answer does.
     """
-    answers = [_Answer() for _ in range(header.n)]
+    answers = [_Answer(AnswerReader(header.form)) for _ in range(header.n)]
     usage = Usage(0, 0)
     async for step in steps:
         usage = step.usage
@@ -86,6 +88,7 @@ async def stream(steps: AsyncIterator[Step], header: AnswerHeader) -> AsyncGener
     usage = Usage(0, 0)
     opened = False
     unfinished = set(range(header.n))
+    readers = [AnswerReader(header.form) for _ in range(header.n)]
     async for step in steps:
         if not opened:
             opened = True
@@ -95,7 +98,7 @@ async def stream(steps: AsyncIterator[Step], header: AnswerHeader) -> AsyncGener
         for delta in step.deltas:
             if delta.finish_reason is not None:
                 unfinished.discard(delta.index)
-            for choice in _chunk_choices(delta, header):
+            for choice in _chunk_choices(delta, readers[delta.index], header):
                 yield _chunk(header, [choice])
     if unfinished:
         raise _cut_short()
@@ -114,15 +117,17 @@ def write_usage(usage: Usage) -> CompletionUsage:
     )
 
 
-def write_logprobs(positions: Sequence[PositionLogprobs] | None, vocabulary: Vocabulary) -> ChoiceLogprobs | None:
+def write_logprobs(
+    positions: Sequence[PositionLogprobs] | None, vocabulary: Vocabulary, *, tokens_as_ids: bool = False
+) -> ChoiceLogprobs | None:
     """Log probabilities, one entry a token; the bytes are exact where the text of half a character cannot be."""
     if positions is None:
         return None
     return ChoiceLogprobs(
         content=[
             PositionLogprob(
-                **dict(_token_logprob(position.chosen, vocabulary)),
-                top_logprobs=[_token_logprob(token, vocabulary) for token in position.top],
+                **dict(_token_logprob(position.chosen, vocabulary, tokens_as_ids)),
+                top_logprobs=[_token_logprob(token, vocabulary, tokens_as_ids) for token in position.top],
             )
             for position in positions
         ]
@@ -133,28 +138,29 @@ def write_logprobs(positions: Sequence[PositionLogprobs] | None, vocabulary: Voc
 class _Answer:
     """One of the ``n`` answers while it grows."""
 
-    texts: list[str] = field(default_factory=list)
+    reader: AnswerReader
+    deltas: list[ChoiceDelta] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[PositionLogprobs] | None = None
-    finish_reason: FinishReason | None = None
+    finish_reason: ChatFinishReason | None = None
     stop_reason: str | int | None = None
 
     def add(self, delta: Delta) -> None:
-        self.texts.append(delta.text)
+        self.deltas += self.reader.read(delta)
         self.token_ids += delta.token_ids
         if delta.logprobs is not None:
             self.logprobs = self.logprobs or []
             self.logprobs += delta.logprobs
         if delta.finish_reason is not None:
-            self.finish_reason, self.stop_reason = delta.finish_reason, delta.stop_reason
+            self.finish_reason, self.stop_reason = self.reader.finish_reason(delta), self.reader.stop_reason(delta)
 
     def choice(self, index: int, header: AnswerHeader) -> Choice:
         if self.finish_reason is None:
             raise _cut_short()
         choice = Choice(
             index=index,
-            message=AssistantMessage(role="assistant", content="".join(self.texts), refusal=None),
-            logprobs=write_logprobs(self.logprobs, header.vocabulary),
+            message=_message(self.deltas),
+            logprobs=write_logprobs(self.logprobs, header.vocabulary, tokens_as_ids=header.tokens_as_ids),
             finish_reason=self.finish_reason,
             stop_reason=self.stop_reason,
         )
@@ -163,27 +169,38 @@ class _Answer:
         return choice
 
 
+def _message(deltas: Sequence[ChoiceDelta]) -> AssistantMessage:
+    read = join(deltas)
+    message = AssistantMessage(role="assistant", content=read.content, refusal=None)
+    if read.tool_calls:
+        message.tool_calls = read.tool_calls
+    if read.function_call is not None:
+        message.function_call = read.function_call
+    return message
+
+
 def _opening(header: AnswerHeader) -> Iterator[ChatCompletionChunk]:
     """A chunk for each answer's role; the prompt's ids go with the first."""
     for index in range(header.n):
-        delta = ChoiceDelta(role="assistant", content="")
+        # Where there may be nothing but a call, the content is null until there is some.
+        delta = ChoiceDelta(role="assistant", content="" if header.form is None else None)
         chunk = _chunk(header, [ChunkChoice(index=index, delta=delta, logprobs=None, finish_reason=None)])
         if header.prompt_token_ids is not None and index == 0:
             chunk.prompt_token_ids = header.prompt_token_ids
         yield chunk
 
 
-def _chunk_choices(delta: Delta, header: AnswerHeader) -> Iterator[ChunkChoice]:
+def _chunk_choices(delta: Delta, reader: AnswerReader, header: AnswerHeader) -> Iterator[ChunkChoice]:
     """What is new of one answer, then its end. Tokens whose text is still held back travel with an empty content."""
+    written = reader.read(delta)
     shows_tokens = bool(delta.token_ids) and (header.with_token_ids or delta.logprobs is not None)
-    if delta.text or shows_tokens:
-        choice = ChunkChoice(
-            index=delta.index,
-            delta=ChoiceDelta(content=delta.text),
-            logprobs=write_logprobs(delta.logprobs, header.vocabulary),
-            finish_reason=None,
-        )
-        if header.with_token_ids:
+    if not written and shows_tokens:
+        written = [ChoiceDelta(content="")]
+    for i, part in enumerate(written):
+        choice = ChunkChoice(index=delta.index, delta=part, logprobs=None, finish_reason=None)
+        if i == 0:
+            choice.logprobs = write_logprobs(delta.logprobs, header.vocabulary, tokens_as_ids=header.tokens_as_ids)
+        if i == 0 and header.with_token_ids:
             choice.token_ids = list(delta.token_ids)
         yield choice
     if delta.finish_reason is not None:
@@ -191,8 +208,8 @@ def _chunk_choices(delta: Delta, header: AnswerHeader) -> Iterator[ChunkChoice]:
             index=delta.index,
             delta=ChoiceDelta(),
             logprobs=None,
-            finish_reason=delta.finish_reason,
-            stop_reason=delta.stop_reason,
+            finish_reason=reader.finish_reason(delta),
+            stop_reason=reader.stop_reason(delta),
         )
 
 
@@ -214,10 +231,10 @@ def _cut_short() -> EngineError:
     return EngineError("the engine stopped in the middle of an answer")
 
 
-def _token_logprob(token: TokenLogprob, vocabulary: Vocabulary) -> TopLogprob:
+def _token_logprob(token: TokenLogprob, vocabulary: Vocabulary, as_ids: bool) -> TopLogprob:
     text = vocabulary.token_bytes(token.token_id)
     return TopLogprob(
-        token=text.decode("utf-8", errors="replace"),
+        token=token_text(token.token_id, vocabulary, as_id=as_ids),
         logprob=max(token.logprob, LOWEST_LOGPROB),
         bytes=list(text),
     )

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from qwenvl.api.chat.objects import ModelCard, ModelList
+from qwenvl.api.telemetry.record import note_model
 from qwenvl.engine import Engine, ModelInfo
 from qwenvl.errors import ModelNotFoundError
 
@@ -31,6 +32,7 @@ def check_served(name: str, info: ModelInfo) -> None:
     Raises:
         ModelNotFoundError: none has.
     """
+    note_model(name)
     if name not in info.names:
         shown = name if len(name) <= 100 else name[:100] + "..."
         raise ModelNotFoundError(f"The model {shown!r} does not exist here. Served: {', '.join(info.names)}.")

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from qwenvl.api.chat import prompt
-from qwenvl.api.chat.prompt import NFC_SHRINKS, Prompt, read_prompt, shown_token_ids
+from qwenvl.api.chat.prompt import Prompt, read_prompt, shown_token_ids
 from qwenvl.api.chat.schemas import ChatMessage
+from qwenvl.api.long_texts import NFC_SHRINKS
 from qwenvl.chat import PromptFormat, Vocabulary
 from qwenvl.engine import ModelInfo
 from qwenvl.errors import ContextLengthError, UserError

@@ -14,3 +14,11 @@ async def test_health_follows_the_engine(client: httpx.AsyncClient, engine: Fake
 
 async def test_version(client: httpx.AsyncClient) -> None:
     assert (await client.get("/version")).json() == {"qwenvl": "0", "fake": "1"}
+
+
+async def test_ready_follows_the_engine(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    assert (await client.get("/ready")).json() == {"status": "ok"}
+    await engine.die()
+    response = await client.get("/ready")
+    assert response.status_code == 503
+    assert error_of(response)["code"] == "engine_dead"

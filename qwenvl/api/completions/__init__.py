@@ -1,0 +1,1 @@
+"""Completions: prompts as they are, with no conversation around them."""
