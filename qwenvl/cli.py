@@ -1,22 +1,27 @@
 """The ``qwenvl`` command: parsing and wiring only."""
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 import qwenvl
 from qwenvl.api.settings import Settings
+from qwenvl.api.telemetry.collector import TRACES_PROTOCOL, read_collector
+from qwenvl.api.telemetry.logs import configure_logging
 from qwenvl.errors import QwenVLError
 
 if TYPE_CHECKING:
     from qwenvl.engine import Engine
 
-API_KEY_VARIABLE = "QWENVL_API_KEY"
+ENVIRONMENT_PREFIX = "QWENVL_"
+API_KEY_VARIABLE = f"{ENVIRONMENT_PREFIX}API_KEY"
+SHARED_WITH_ENGINE = ("log_level",)
+"""Settings that vLLM has an option of the same name for."""
+
 BUILT_IN_NAME = "qwenvl-tiny-random"
 
 
@@ -34,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(arguments: Sequence[str]) -> int:
     """``qwenvl serve [MODEL]``: start the engine and the API, and run until told to stop."""
+    _prepare_log(arguments)
     from qwenvl.engine.arguments import engine_args, serve_parser
 
     parser = serve_parser("qwenvl serve")
@@ -41,15 +47,16 @@ def serve(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "model_tag", nargs="?", metavar="MODEL", help="checkpoint directory or hub name; without it, the built-in one"
     )
-    _add_settings(parser.add_argument_group("API server"))
+    _add_settings(parser)
     namespace = parser.parse_args(list(arguments))
     try:
         settings = _settings(namespace)
         _choose_model(namespace, parser)
-        engine = _engine(engine_args(namespace))
+        _share_collector(settings, namespace)
+        engine = _engine(engine_args(namespace, json_logs=settings.log_format == "json"))
     except ValidationError as error:
         first = error.errors()[0]
-        parser.error(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}")
+        parser.error(f"{option_of(str(first['loc'][0]))}: {first['msg']}")
     except QwenVLError as error:
         print(f"qwenvl: {error}", file=sys.stderr)
         return 1
@@ -58,11 +65,27 @@ def serve(arguments: Sequence[str]) -> int:
 
     from qwenvl.api.server import run
 
-    # vLLM configures its own loggers and leaves the root alone.
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(asctime)s [%(name)s] %(message)s")
-    # One line for every picture fetched says little, and its URL may hold a secret.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    configure_logging(settings.log_format, settings.log_level)
     return run(engine, settings)
+
+
+def _prepare_log(arguments: Sequence[str]) -> None:
+    """Keep vLLM from writing text where JSON is wanted: it logs as it is imported, long before its options are read."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--log-format", default=os.environ.get(f"{ENVIRONMENT_PREFIX}LOG_FORMAT"))
+    if early.parse_known_args(arguments)[0].log_format == "json":
+        configure_logging("json", "info")
+        if "VLLM_LOGGING_CONFIG_PATH" not in os.environ:
+            os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")
+
+
+def _share_collector(settings: Settings, namespace: argparse.Namespace) -> None:
+    """The engine's spans go where the gateway's go, unless it has a collector of its own."""
+    if settings.otlp_endpoint is not None and namespace.otlp_traces_endpoint is None:
+        collector = read_collector(settings.otlp_endpoint)
+        namespace.otlp_traces_endpoint = collector.url
+        # vLLM asks this variable alone.
+        os.environ.setdefault(TRACES_PROTOCOL, collector.protocol)
 
 
 def _engine(args: Any) -> "Engine":
@@ -95,39 +118,64 @@ def _choose_model(namespace: argparse.Namespace, parser: argparse.ArgumentParser
         )
 
 
-def _add_settings(group: Any) -> None:
-    """One option for each setting, named after it."""
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """One option for each setting, named after it. pydantic reads what is given, and says what is wrong with it."""
+    own = parser.add_argument_group("API server", f"Each is also read from {ENVIRONMENT_PREFIX}<NAME>.")
+    # Its option takes the place of vLLM's, and is handed on to it.
+    shared = parser.add_argument_group("API server and engine", conflict_handler="resolve")
     for name, field in Settings.model_fields.items():
-        option, default = f"--{name.replace('_', '-')}", field.default
-        if name == "api_keys":
+        group = shared if name in SHARED_WITH_ENGINE else own
+        help_text = f"{field.description}{_shown_default(field.default)}".replace("%", "%%")
+        # Left out, the environment and the setting's own default have their say.
+        given: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": help_text}
+        if field.annotation is bool:
+            group.add_argument(option_of(name), action=argparse.BooleanOptionalAction, **given)
+        elif get_origin(field.annotation) is tuple:
+            # vLLM's list options take several values, and a MODEL that follows with them.
+            given["help"] += " Give it once for each."
             group.add_argument(
-                "--api-key",
-                dest=name,
-                # vLLM's takes several values, and a MODEL that follows with them.
-                action="append",
-                metavar="KEY",
-                help=f"{field.description} Give it once for each key. Also read from {API_KEY_VARIABLE}.",
-            )
-        elif isinstance(default, bool):
-            group.add_argument(option, action=argparse.BooleanOptionalAction, default=default, help=field.description)
-        elif isinstance(default, tuple):
-            group.add_argument(
-                option, action="append", default=None, help=f"{field.description} Give it once for each."
+                option_of(name), action="append", metavar=option_of(name).removeprefix("--").upper(), **given
             )
         else:
-            # pydantic reads the text, and says what is wrong with it.
-            group.add_argument(option, default=default, help=field.description)
+            group.add_argument(option_of(name), **given)
+
+
+def option_of(name: str) -> str:
+    """The option of a setting."""
+    return "--api-key" if name == "api_keys" else f"--{name.replace('_', '-')}"
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    return API_KEY_VARIABLE if name == "api_keys" else f"{ENVIRONMENT_PREFIX}{name.upper()}"
+
+
+def _shown_default(default: Any) -> str:
+    return "" if default is None or default == () else f" Default: {default}."
 
 
 def _settings(namespace: argparse.Namespace) -> Settings:
-    values = {name: getattr(namespace, name) for name in Settings.model_fields}
-    keys = values["api_keys"]
-    if not keys and (key := os.environ.get(API_KEY_VARIABLE)) is not None:
-        if not key:
-            raise ValueError(f"{API_KEY_VARIABLE} is set but empty: set a key, or unset it to serve everyone")
-        keys = [key]
-    lists = {name: tuple(values[name] or ()) for name, field in Settings.model_fields.items() if field.default == ()}
-    return Settings(**{**values, **lists, "api_keys": tuple(map(SecretStr, keys or ()))})
+    """What the options say, else the environment, else the defaults."""
+    given = {name: value for name, value in vars(namespace).items() if name in Settings.model_fields}
+    settings = Settings(**{**_environment(), **given})
+    if "log_level" in settings.model_fields_set:
+        namespace.log_level = settings.log_level.upper()
+    return settings
+
+
+def _environment() -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        variable = variable_of(name)
+        value = os.environ.get(variable)
+        # Kubernetes sets QWENVL_PORT so in every pod beside a service named qwenvl.
+        if value is None or (name == "port" and value.startswith("tcp://")):
+            continue
+        if not value:
+            raise ValueError(f"{variable} is set but empty: give it a value, or unset it")
+        is_list = get_origin(field.annotation) is tuple
+        values[name] = [value] if name == "api_keys" else value.split(",") if is_list else value
+    return values
 
 
 if __name__ == "__main__":

@@ -1,14 +1,35 @@
 """How options reach the settings and the engine; ``tests/server/test_command.py`` runs the command for real."""
 
+import logging
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from qwenvl import cli
+from qwenvl.api import Settings
+from qwenvl.api.access.keys import hash_key
+from qwenvl.api.telemetry.collector import TRACES_PROTOCOL
+from qwenvl.api.telemetry.logs import LOGGERS
 from qwenvl.engine.arguments import engine_args, serve_parser
 from tests.parity.golden import CHECKPOINT
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """Undo what the command does to the log of this process."""
+    root = logging.getLogger()
+    loggers = [root, *map(logging.getLogger, LOGGERS)]
+    levels = [logger.level for logger in loggers]
+    yield
+    logging.captureWarnings(False)
+    for handler in [handler for handler in root.handlers if handler.name == "qwenvl"]:
+        root.removeHandler(handler)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture
@@ -34,7 +55,7 @@ def test_model_and_options(run: dict[str, object]) -> None:
         run, "--api-key", "one", "--api-key", "two", str(CHECKPOINT), "--port", "9", "--max-model-len", "4096"
     )
     assert (args.model, args.max_model_len, settings.port) == (str(CHECKPOINT), 4096, 9)
-    assert [key.get_secret_value() for key in settings.api_keys] == ["one", "two"]
+    assert settings.api_keys == (hash_key("one"), hash_key("two"))
 
 
 def test_model_as_vllm_spells_it(run: dict[str, object]) -> None:
@@ -46,8 +67,47 @@ def test_model_as_vllm_spells_it(run: dict[str, object]) -> None:
 def test_key_from_the_environment(run: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QWENVL_API_KEY", "secret")
     _, settings = served(run, str(CHECKPOINT))
-    assert [key.get_secret_value() for key in settings.api_keys] == ["secret"]
-    assert "secret" not in repr(settings)
+    assert settings.api_keys == (hash_key("secret"),)
+
+
+def test_settings_from_the_environment(run: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "PORT": "9",
+        "MAX_N": "3",
+        "TOKENS_PER_MINUTE": "500",
+        "IMAGE_DOMAINS": "a.example,b.example",
+        "ALLOW_PRIVATE_ADDRESSES": "true",
+        "LOG_LEVEL": "debug",
+    }.items():
+        monkeypatch.setenv(f"QWENVL_{name}", value)
+    args, settings = served(run, str(CHECKPOINT), "--max-n", "4", "--no-allow-private-addresses")
+    assert (settings.port, settings.max_n, settings.tokens_per_minute) == (9, 4, 500)
+    assert settings.image_domains == ("a.example", "b.example")
+    assert not settings.allow_private_addresses
+    assert (settings.log_level, args.log_level) == ("debug", "DEBUG")
+
+
+def test_port_of_a_service_is_none_of_ours(run: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QWENVL_PORT", "tcp://10.0.0.1:80")
+    _, settings = served(run, str(CHECKPOINT))
+    assert settings.port == 8000
+
+
+def test_one_log_level_for_both(run: dict[str, object]) -> None:
+    args, settings = served(run, str(CHECKPOINT), "--log-level", "WARNING")
+    assert (settings.log_level, args.log_level) == ("warning", "WARNING")
+    args, settings = served(run, str(CHECKPOINT))
+    assert (settings.log_level, args.log_level) == ("info", None)
+
+
+def test_only_shared_settings_take_a_name_of_the_engine() -> None:
+    engine = {action.dest for action in serve_parser("serve")._actions}
+    assert engine & set(Settings.model_fields) == set(cli.SHARED_WITH_ENGINE)
+
+
+def test_lists_of_settings(run: dict[str, object]) -> None:
+    _, settings = served(run, "--image-domains", "a.example", "--image-domains", "b.example", str(CHECKPOINT))
+    assert settings.image_domains == ("a.example", "b.example")
 
 
 def test_built_in(run: dict[str, object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -70,6 +130,8 @@ def test_cpu_memory_is_bounded_unless_chosen() -> None:
         ([str(CHECKPOINT), "--model", "other"], "two models"),
         (["--served-model-name", "a", str(CHECKPOINT)], "put MODEL first"),
         (["--max-images", "-1"], "--max-images: "),
+        (["--log-level", "loud"], "--log-level: "),
+        (["--api-key", "a b"], "--api-key: "),
     ],
 )
 def test_bad_options(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,6 +147,15 @@ def test_empty_key_does_not_open_the_server(monkeypatch: pytest.MonkeyPatch) -> 
         cli.main(["serve", str(CHECKPOINT)])
 
 
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serve", "--help=all"])
+    assert ended.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--max-queued" in shown
+    assert "QWENVL_<NAME>" in shown
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
@@ -96,3 +167,23 @@ def test_no_command() -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([])
     assert ended.value.code == 2
+
+
+def test_the_engine_logs_and_traces_as_the_gateway_does(
+    run: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the command sets for the engine's processes is undone after the test.
+    for variable in ("VLLM_CONFIGURE_LOGGING", TRACES_PROTOCOL):
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    args, _ = served(run, str(CHECKPOINT), "--log-format", "json", "--otlp-endpoint", "http://127.0.0.1:4318")
+    assert (args.logging_config.formatter, args.logging_config.configure_logging) == ("json", True)
+    assert args.otlp_traces_endpoint == "http://127.0.0.1:4318/v1/traces"
+    assert os.environ[TRACES_PROTOCOL] == "http/protobuf"
+
+
+def test_the_engines_own_collector_is_kept(run: dict[str, object]) -> None:
+    own = ["--otlp-traces-endpoint", "http://127.0.0.1:1"]
+    args, settings = served(run, str(CHECKPOINT), "--otlp-endpoint", "http://127.0.0.1:4317", *own)
+    assert args.otlp_traces_endpoint == "http://127.0.0.1:1"
+    assert settings.otlp_endpoint == "http://127.0.0.1:4317"

@@ -8,32 +8,73 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from qwenvl import __version__
-from qwenvl.api import errors
+from qwenvl.api import errors, openapi
 from qwenvl.api.access.admission import Admission
+from qwenvl.api.access.key_file import read_key_file
+from qwenvl.api.access.keys import Keyring
 from qwenvl.api.access.limits import RateLimits
+from qwenvl.api.batches.batch_routes import batch_routes
+from qwenvl.api.batches.file_routes import PATH as FILES
+from qwenvl.api.batches.file_routes import file_routes
+from qwenvl.api.batches.service import Batches
 from qwenvl.api.chat.routes import ChatCompletions, chat_routes
+from qwenvl.api.completions.routes import Completions, completions_routes
+from qwenvl.api.cross_origin import cross_origin
 from qwenvl.api.gateway import Gateway
+from qwenvl.api.lifecycle import Lifecycle
 from qwenvl.api.media.loader import ImageLoader
-from qwenvl.api.middleware import Authentication, BodyLimit, RequestBoundary
+from qwenvl.api.middleware import Authentication, BodyLimit, RequestBoundary, RequestLimits
+from qwenvl.api.responses.operation import Responses
+from qwenvl.api.responses.routes import responses_routes
+from qwenvl.api.responses.store import ResponseStore
 from qwenvl.api.routes.models import models_routes
 from qwenvl.api.routes.operations import operations_routes
+from qwenvl.api.routes.tokenize import tokenize_routes
 from qwenvl.api.settings import Settings
 from qwenvl.api.sse import let_streams_finish
+from qwenvl.api.telemetry.images import ObservedImages
+from qwenvl.api.telemetry.loop_lag import loop_lag_measured
 from qwenvl.api.telemetry.metrics import Metrics
+from qwenvl.api.telemetry.middleware import Telemetry
+from qwenvl.api.telemetry.tracing import Tracing
 from qwenvl.engine import Engine
 
 logger = logging.getLogger(__name__)
 
 
 def create_app(engine: Engine, settings: Settings) -> FastAPI:
-    """The API in front of ``engine``, which starts and stops with the app's lifespan."""
+    """The API in front of ``engine``, which starts and stops with the app's lifespan.
+
+    Its ``state.lifecycle`` is for the process to say that it is about to stop.
+
+    Raises:
+        KeyFileError: the file of keys is wrong.
+    """
     let_streams_finish()
     images = ImageLoader(settings)
-    gateway = Gateway(engine, settings, images, Admission(), RateLimits(), Metrics())
+    lifecycle = Lifecycle(engine)
+    admission = Admission(
+        max_running=settings.max_running, max_queued=settings.max_queued, queue_timeout=settings.queue_timeout
+    )
+    limits = RateLimits()
+    metrics = Metrics(engine, admission)
+    tracing = Tracing(settings.otlp_endpoint)
+    gateway = Gateway(engine, settings, ObservedImages(images, metrics), admission, limits, metrics)
+    chat = ChatCompletions(gateway)
+    completions = Completions(gateway)
+    stored_responses = ResponseStore(settings.max_stored_responses)
+    responses = Responses(gateway, stored_responses)
+    batches = Batches(gateway, (chat, completions, responses))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with aclosing(images), engine_running(engine, settings.drain_timeout):
+        async with (
+            tracing.running(),
+            aclosing(images),
+            engine_running(engine, settings.drain_timeout),
+            loop_lag_measured(metrics.lagged),
+            batches.running(),
+        ):
             yield
 
     app = FastAPI(
@@ -45,16 +86,41 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         middleware=[
-            Middleware(RequestBoundary),
-            Middleware(Authentication, api_keys=settings.api_keys),
-            Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+            Middleware(Telemetry, metrics=metrics, tracing=tracing),
+            Middleware(RequestBoundary, lifecycle=lifecycle),
+            *cross_origin(settings.cors_origins),
+            Middleware(Authentication, keyring=keyring_of(settings)),
+            Middleware(RequestLimits, limits=limits),
+            Middleware(
+                BodyLimit,
+                max_bytes=settings.max_body_bytes,
+                timeout=settings.body_timeout,
+                uploads=frozenset({FILES}),
+            ),
         ],
     )
+    app.state.lifecycle = lifecycle
     errors.install(app)
-    app.include_router(chat_routes(ChatCompletions(gateway)))
+    openapi.install(app)
+    app.include_router(chat_routes(chat))
+    app.include_router(responses_routes(responses, stored_responses))
+    app.include_router(file_routes(batches))
+    app.include_router(batch_routes(batches))
+    app.include_router(completions_routes(completions))
+    app.include_router(tokenize_routes(gateway))
     app.include_router(models_routes(engine))
-    app.include_router(operations_routes(engine))
+    app.include_router(operations_routes(engine, metrics, lifecycle))
     return app
+
+
+def keyring_of(settings: Settings) -> Keyring:
+    """All keys there are.
+
+    Raises:
+        KeyFileError: their file cannot be read, or a key is there twice.
+    """
+    named = read_key_file(settings.api_key_file, settings.key_limits) if settings.api_key_file else {}
+    return Keyring(settings.api_keys, named, settings.key_limits)
 
 
 @asynccontextmanager

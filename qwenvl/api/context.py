@@ -1,11 +1,13 @@
 """Who asks, and in what circumstances: made once for each request, handed to whatever works on it."""
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Scope
+
+from qwenvl.api.telemetry.record import RequestRecord, current_record
 
 INTERACTIVE = 0
 BATCH = 1
@@ -47,6 +49,7 @@ class RequestContext:
         route: path of the route that does the work, for metrics.
         response_headers: added to the response if it has not started yet, such as rate limits.
         trace_headers: W3C trace context for the engine's spans.
+        record: what is noted about the request.
     """
 
     request_id: str
@@ -55,11 +58,19 @@ class RequestContext:
     route: str = ""
     response_headers: MutableMapping[str, str] = field(default_factory=dict)
     trace_headers: Mapping[str, str] = field(default_factory=dict)
+    record: RequestRecord = field(default_factory=RequestRecord)
+
+
+def new_context(request_id: str) -> RequestContext:
+    """A context for the request that has just come in."""
+    record = current_record() or RequestRecord()
+    record.request_id = request_id
+    return RequestContext(request_id, trace_headers=record.trace.headers, record=record)
 
 
 def context_of(request: Request) -> RequestContext:
-    """The context that the middlewares gave the request."""
-    return context_in(request.scope)
+    """The context that the middlewares gave the request, with the route that was found for it."""
+    return replace(context_in(request.scope), route=request.scope["route"].path_format)
 
 
 def context_in(scope: Scope) -> RequestContext:

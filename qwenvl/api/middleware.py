@@ -1,17 +1,28 @@
 """What happens around every request. Plain ASGI, so that a client's leaving reaches the routes."""
 
+import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
-from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qwenvl.api.access.keys import check_key
-from qwenvl.api.context import RequestContext, set_context
-from qwenvl.api.errors import AuthenticationError, BodyTooLargeError, ClientDisconnectedError, error_response
+from qwenvl.api.access.keys import Keyring
+from qwenvl.api.access.limits import RateLimits
+from qwenvl.api.context import context_in, new_context, set_context
+from qwenvl.api.errors import (
+    AuthenticationError,
+    BodyTimeoutError,
+    BodyTooLargeError,
+    ClientDisconnectedError,
+    RateLimitError,
+    describe,
+    error_response,
+)
+from qwenvl.api.lifecycle import Lifecycle
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +31,21 @@ REQUEST_ID = "x-request-id"
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-class RequestBoundary:
-    """Names each request and turns what nobody expected into a 500. A client may bring its own name."""
+OPEN_PATHS = frozenset({"/health", "/ready"})
+"""What supervisors ask, who have no key."""
 
-    def __init__(self, app: ASGIApp) -> None:
+_EVENT_STREAM = "text/event-stream"
+
+
+class RequestBoundary:
+    """Names each request, and ends in order what nobody expected and what a stopping server cuts off.
+
+    A client may bring its own name for a request.
+    """
+
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle) -> None:
         self._app = app
+        self._lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -32,58 +53,109 @@ class RequestBoundary:
             return
         brought = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = brought if _ACCEPTED_ID.fullmatch(brought) else uuid.uuid4().hex
-        context = RequestContext(request_id)
+        context = new_context(request_id)
         set_context(scope, context)
-        started = False
+        response: MutableHeaders | None = None
 
         async def send_named(message: Message) -> None:
-            nonlocal started
+            nonlocal response
             if message["type"] == "http.response.start":
-                started = True
-                MutableHeaders(scope=message).update({REQUEST_ID: request_id, **context.response_headers})
+                response = MutableHeaders(scope=message)
+                response.update({REQUEST_ID: request_id, **context.response_headers})
+                if self._lifecycle.draining:
+                    # The client's next request goes to a server that stays.
+                    response["connection"] = "close"
             await send(message)
 
         try:
             await self._app(scope, receive, send_named)
         except Exception as error:
             logger.exception("request %s failed unexpectedly", request_id)
-            if started:
+            if response is not None:
                 raise
             await error_response(error)(scope, receive, send_named)
+        except asyncio.CancelledError:
+            # A server that stops cuts off what is left in the end. Nothing outside waits for this task's cancellation.
+            if not self._lifecycle.is_stopping:
+                raise
+            reason = self._lifecycle.reason_to_stop
+            if response is None:
+                await error_response(reason)(scope, receive, send_named)
+            elif response.get("content-type", "").startswith(_EVENT_STREAM):
+                event = f"data: {describe(reason).model_dump_json()}\n\n"
+                await send({"type": "http.response.body", "body": event.encode(), "more_body": False})
+            else:
+                raise
 
 
 class Authentication:
-    """Wants a key for every path below /v1, whether it exists or not."""
+    """Tells who asks, and wants a key for every path but the health checks', whether it exists or not."""
 
-    def __init__(self, app: ASGIApp, api_keys: Sequence[SecretStr]) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
         self._app = app
-        self._api_keys = api_keys
+        self._keyring = keyring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._api_keys and _is_below_v1(scope["path"]):
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
-                check_key(Headers(scope=scope).get("authorization"), self._api_keys)
+                caller = self._keyring.caller(Headers(scope=scope).get("authorization"))
             except AuthenticationError as error:
                 await error_response(error)(scope, receive, send)
                 return
+            set_context(scope, replace(context_in(scope), caller=caller))
         await self._app(scope, receive, send)
 
 
-class BodyLimit:
-    """Reads the body up to a limit before anything looks at it."""
+class RequestLimits:
+    """Counts each POST against its caller's limits, and turns away those past them before their body is read.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    The other methods read or remove what is there, which costs next to nothing.
+    """
+
+    def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
         self._app = app
-        self._max_bytes = max_bytes
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        async with AsyncExitStack() as in_work:
+            try:
+                await in_work.enter_async_context(self._limits.request(context_in(scope)))
+            except RateLimitError as error:
+                await error_response(error)(scope, receive, send)
+                return
+            await self._app(scope, receive, send)
+
+
+class BodyLimit:
+    """Reads the body, up to a size and for a time, before anything looks at it.
+
+    Args:
+        max_bytes: largest body.
+        timeout: seconds from the headers to the last byte.
+        uploads: paths whose POST routes read the body themselves, within limits of their own.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout: float, uploads: frozenset[str] = frozenset()) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._timeout = timeout
+        self._uploads = uploads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["method"] == "POST" and scope["path"] in self._uploads):
             await self._app(scope, receive, send)
             return
         try:
-            body = await self._read(scope, receive)
+            async with asyncio.timeout(self._timeout):
+                body = await self._read(scope, receive)
         except BodyTooLargeError as error:
             await error_response(error)(scope, receive, send)
+            return
+        except TimeoutError:
+            await error_response(BodyTimeoutError(self._timeout))(scope, receive, send)
             return
         except ClientDisconnectedError:
             return
@@ -113,7 +185,3 @@ class BodyLimit:
                 raise BodyTooLargeError(self._max_bytes)
             more = message.get("more_body", False)
         return bytes(body)
-
-
-def _is_below_v1(path: str) -> bool:
-    return path == "/v1" or path.startswith("/v1/")

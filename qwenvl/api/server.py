@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from qwenvl.api.app import create_app
+from qwenvl.api.lifecycle import Lifecycle
 from qwenvl.api.settings import Settings
 from qwenvl.engine import Engine
 from qwenvl.errors import QwenVLError
@@ -22,6 +24,15 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+DEAD_SECONDS = 3.0
+"""Time for the responses to requests that lost their engine, before those still open are cut off."""
+
+LAST_WORDS_SECONDS = 1.0
+"""Time for what is cut off to tell its client."""
+
+UNREAD_MILLISECONDS = 60_000
+"""Time after which the system drops a connection whose other end takes nothing off it."""
 
 
 def run(engine: Engine, settings: Settings) -> int:
@@ -36,22 +47,37 @@ def run(engine: Engine, settings: Settings) -> int:
         logger.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror or error)
         return EXIT_FAILED
     with listener:
-        server = _Server(engine, settings, listener)
+        try:
+            server = _Server(engine, settings, listener)
+        except QwenVLError as error:
+            logger.error("%s", error)
+            return EXIT_FAILED
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
             return runner.run(_serve(server, engine))
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with the app's lifespan in :func:`_serve`, where the engine's errors can be told in a line."""
+    """uvicorn, with the app's lifespan in :func:`_serve`, where the engine's errors can be told in a line.
+
+    It stops in steps. A signal makes ``/ready`` fail and has clients close their connections; SIGTERM leaves them
+    ``drain_delay`` seconds to notice, while requests are still taken. Then the listener closes, and what is in work has
+    ``drain_timeout`` seconds. Then, or at a second signal, the rest is cut off, with an error as its last word.
+    """
 
     def __init__(self, engine: Engine, settings: Settings, listener: socket.socket) -> None:
         self.app = create_app(engine, settings)
         self._engine = engine
+        self._lifecycle: Lifecycle = self.app.state.lifecycle
+        self._drain_delay = settings.drain_delay
+        # uvicorn has no limit for headers.
+        self._headers_timeout = settings.body_timeout
+        self._without_headers: dict[Any, float] = {}
         self.listener = listener
         super().__init__(
             uvicorn.Config(
                 self.app,
                 lifespan="off",
+                access_log=False,
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=ceil(settings.drain_timeout),
@@ -63,17 +89,76 @@ class _Server(uvicorn.Server):
         if self.started:
             logger.info("serving %s on %s/v1", self._engine.info.names[0], _base_url(self.listener))
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop at the first signal, and end at the second."""
+        asyncio.get_running_loop().call_soon_threadsafe(self._stop, sig)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether it is time to stop."""
+        if counter % 10 == 0:
+            self._drop_without_headers()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and wait for what is in work as long as it may take."""
+        await super().shutdown(sockets)
+        if cut_off := list(self.server_state.tasks):
+            await asyncio.wait(cut_off, timeout=LAST_WORDS_SECONDS)
+
+    def cut_off(self) -> None:
+        """End what is still in work, and soon after every connection that is left."""
+        self.should_exit = self.force_exit = True
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._drop_connections)
+
+    def _stop(self, sig: int) -> None:
+        if self._lifecycle.draining:
+            logger.warning("told to stop again: ending %d requests", len(self.server_state.tasks))
+            self.cut_off()
+            return
+        self._lifecycle.draining = True
+        # Who asks by Ctrl-C sits before it; a supervisor's proxies need time to look elsewhere.
+        delay = self._drain_delay if sig == signal.SIGTERM else 0.0
+        logger.info("stopping: %d requests in work, listening for another %g s", len(self.server_state.tasks), delay)
+        asyncio.get_running_loop().call_later(delay, self._stop_listening)
+
+    def _stop_listening(self) -> None:
+        self.should_exit = True
+
+    def _drop_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    def _drop_without_headers(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._without_headers = {
+            connection: self._without_headers.get(connection, now)
+            for connection in self.server_state.connections
+            if _awaits_headers(connection)
+        }
+        for connection, since in self._without_headers.items():
+            if now - since > self._headers_timeout:
+                connection.transport.abort()
+
+
+def _awaits_headers(connection: Any) -> bool:
+    """Whether neither a request is in work nor uvicorn's own timer for idle connections runs."""
+    cycle = connection.cycle
+    return cycle is None or (cycle.response_complete and connection.timeout_keep_alive_task is None)
+
 
 async def _serve(server: _Server, engine: Engine) -> int:
     try:
-        with _stop_signals(server):
+        with _stop_signals():
             async with server.app.router.lifespan_context(server.app):
                 return await _serve_until_dead(server, engine)
     except QwenVLError as error:
         logger.error("%s", error)
         return EXIT_FAILED
     except asyncio.CancelledError:
-        logger.info("stopped before the engine was up")
+        if not server.started:
+            logger.info("stopped before the engine was up")
         return EXIT_OK
 
 
@@ -82,30 +167,27 @@ async def _serve_until_dead(server: _Server, engine: Engine) -> int:
         await engine.wait_dead()
         logger.error("the engine died; stopping")
         server.should_exit = True
+        await asyncio.sleep(DEAD_SECONDS)
+        server.cut_off()
 
     watcher = asyncio.create_task(exit_when_dead())
     try:
         await server.serve([server.listener])
-        return EXIT_FAILED if watcher.done() else EXIT_OK
+        return EXIT_OK if engine.is_alive else EXIT_FAILED
     finally:
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
 
 
 @contextmanager
-def _stop_signals(server: uvicorn.Server) -> Iterator[None]:
-    """A signal while the engine starts cancels the start. Later ones are uvicorn's.
-
-    uvicorn raises its signals once more when it has stopped; with the default handlers that would end the process
-    before its exit code is known.
-    """
+def _stop_signals() -> Iterator[None]:
+    """A signal while the engine starts cancels the start, one while it stops the wait. uvicorn has those between."""
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
     assert task is not None
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        if not server.started:
-            loop.call_soon_threadsafe(task.cancel)
+        loop.call_soon_threadsafe(task.cancel)
 
     with _handlers(stop):
         yield
@@ -129,6 +211,9 @@ def _bind(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it. Only Linux has it.
+        if (unread := getattr(socket, "TCP_USER_TIMEOUT", None)) is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, unread, UNREAD_MILLISECONDS)
         listener.bind(address)
     except OSError:
         listener.close()

@@ -3,19 +3,29 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from qwenvl.api.access.keys import HashedKey, hash_key
+from qwenvl.api.context import KeyLimits
 
 MEBIBYTE = 2**20
 
-ApiKey = Annotated[SecretStr, Field(min_length=1)]
-Domain = Annotated[str, Field(min_length=1)]
+# Given as text, kept as a digest: the text goes no further than this.
+ApiKey = Annotated[HashedKey, BeforeValidator(hash_key)]
+# A host name, with *. or . before it for the names below it, or an IP address.
+Domain = Annotated[str, Field(pattern=r"^((\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+)$")]
 Origin = Annotated[str, Field(min_length=1)]
+
+
+def _lower(value: object) -> object:
+    """Lower case, since vLLM writes its levels in capitals and one option sets both."""
+    return value.lower() if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
     """Settings of one server, checked once. Sizes are in bytes, times in seconds; None is no limit."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     # Server
     host: str = Field(
@@ -23,6 +33,15 @@ class Settings(BaseModel):
     )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     max_body_bytes: int = Field(default=64 * MEBIBYTE, ge=1024, description="Largest request body.")
+    body_timeout: float = Field(
+        default=60.0, gt=0, le=3600, description="Time for a request's headers to arrive, and again for its body."
+    )
+    drain_delay: float = Field(
+        default=1.0,
+        ge=0,
+        le=600,
+        description="Time between SIGTERM, which makes /ready fail, and the end of listening for connections.",
+    )
     drain_timeout: float = Field(
         default=30.0, ge=0, le=3600, description="Time that running requests get to finish when the server stops."
     )
@@ -96,15 +115,22 @@ class Settings(BaseModel):
         default=8, ge=1, le=1024, description="Requests of batches in work at a time, over all batches."
     )
     max_stored_responses: int = Field(
-        default=1000, ge=0, description="Responses kept for previous_response_id; the oldest go first. 0 keeps none."
+        default=1000,
+        ge=0,
+        description="Responses kept for previous_response_id; the longest unused go first. 0 keeps none.",
     )
 
     # Operations
     log_format: Literal["text", "json"] = Field(default="text", description="Form of the log's lines: text or json.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info", description="Least level that is logged: debug, info, warning or error."
     )
     otlp_endpoint: str | None = Field(
         default=None,
         description="OTLP collector for traces, as http://localhost:4317. With none, no traces.",
     )
+
+    @property
+    def key_limits(self) -> KeyLimits:
+        """Limits of keys that have none of their own."""
+        return KeyLimits(self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests)

@@ -4,9 +4,10 @@ import logging
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from sse_starlette.sse import AppStatus
+from sse_starlette.sse import AppStatus, SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from qwenvl.api.errors import describe
@@ -17,8 +18,19 @@ logger = logging.getLogger(__name__)
 
 DONE = "[DONE]"
 
+SEND_SECONDS = 60.0
+"""Longest that one event may wait for a client to read those before it."""
+
 # Line ends to some clients' line readers, though not to JSON.
 _LINE_SEPARATORS = re.compile("[\x85\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedEvent:
+    """An event with a name of its own, in an ``event:`` line before its data."""
+
+    name: str
+    data: str
 
 
 def let_streams_finish() -> None:
@@ -26,8 +38,8 @@ def let_streams_finish() -> None:
     AppStatus.enable_automatic_graceful_drain = False
 
 
-async def event_stream(receive: Receive, events: AsyncGenerator[str]) -> EventSourceResponse:
-    """A response of ``data:`` events, with comments in between where an event takes long.
+async def event_stream(receive: Receive, events: AsyncGenerator[str | NamedEvent]) -> EventSourceResponse:
+    """A response of ``data:`` events, named or not, with comments in between where an event takes long.
 
     The headers go out with the first event, so what is raised before it becomes an ordinary error response. When the
     client leaves, ``events`` is cancelled and closed.
@@ -72,22 +84,29 @@ async def ending_with_error(events: AsyncGenerator[str], end: str | None = None)
 class _ClosingResponse(EventSourceResponse):
     """Closes ``rest`` however it ends, also where the client leaves before the headers or the first event are sent."""
 
-    def __init__(self, first: str, rest: AsyncGenerator[str]) -> None:
-        super().__init__(_encoded(first, rest), sep="\n", headers={"Cache-Control": "no-cache"})
+    def __init__(self, first: str | NamedEvent, rest: AsyncGenerator[str | NamedEvent]) -> None:
+        super().__init__(
+            _encoded(first, rest), sep="\n", headers={"Cache-Control": "no-cache"}, send_timeout=SEND_SECONDS
+        )
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._rest):
-            await super().__call__(scope, receive, send)
+            try:
+                await super().__call__(scope, receive, send)
+            except SendTimeoutError:
+                # The server closes the connection of a response that does not end.
+                logger.info("a client read nothing of its stream for %g s", SEND_SECONDS)
 
 
-async def _encoded(first: str, rest: AsyncGenerator[str]) -> AsyncGenerator[ServerSentEvent]:
+async def _encoded(first: str | NamedEvent, rest: AsyncGenerator[str | NamedEvent]) -> AsyncGenerator[ServerSentEvent]:
     yield encode_event(first)
     async for event in rest:
         yield encode_event(event)
 
 
-def encode_event(data: str) -> ServerSentEvent:
-    """One event, on one line whatever the client takes for a line end."""
+def encode_event(event: str | NamedEvent) -> ServerSentEvent:
+    """One event, its data on one line whatever the client takes for a line end."""
+    name, data = (event.name, event.data) if isinstance(event, NamedEvent) else (None, event)
     escaped = _LINE_SEPARATORS.sub(lambda separator: f"\\u{ord(separator[0]):04x}", data)
-    return ServerSentEvent(escaped, sep="\n")
+    return ServerSentEvent(escaped, event=name, sep="\n")

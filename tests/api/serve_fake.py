@@ -1,7 +1,9 @@
-"""Serve the fake engine as a process: ``python -m tests.api.serve_fake KIND PORT``."""
+"""Serve the fake engine as a process: ``python -m tests.api.serve_fake KIND PORT [SETTINGS]``, settings as JSON."""
 
 import asyncio
+import json
 import logging
+import signal
 import sys
 
 from qwenvl.api import Settings
@@ -23,9 +25,33 @@ class SlowToStartEngine(FakeEngine):
         await asyncio.Event().wait()
 
 
-ENGINES = {"": FakeEngine, "dies": DyingEngine, "broken": broken_checkpoint_engine, "slow": SlowToStartEngine}
+class SteeredEngine(FakeEngine):
+    """Takes few steps until SIGUSR1, and dies at SIGUSR2."""
+
+    async def start(self) -> None:
+        await super().start()
+        self.hold(after=8)
+        loop = asyncio.get_running_loop()
+        self._told_to_die = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, self.release)
+        loop.add_signal_handler(signal.SIGUSR2, self._told_to_die.set)
+
+    async def wait_dead(self) -> None:
+        await self._told_to_die.wait()
+        await self.die()
+
+
+ENGINES = {
+    "": FakeEngine,
+    "dies": DyingEngine,
+    "broken": broken_checkpoint_engine,
+    "slow": SlowToStartEngine,
+    "steered": SteeredEngine,
+}
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    _, kind, port = sys.argv
-    sys.exit(run(ENGINES[kind](), Settings(port=int(port), drain_timeout=5)))
+    _, kind, port, *settings = sys.argv
+    sys.exit(
+        run(ENGINES[kind](), Settings(port=int(port), **{"drain_timeout": 5, **json.loads((settings or ["{}"])[0])}))
+    )

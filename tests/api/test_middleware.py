@@ -18,8 +18,8 @@ async def test_open_without_keys(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic first", "first", "Bearer firs"]
 )
-@pytest.mark.parametrize("path", ["/v1/models", CHAT, "/v1/nothing", "/v1"])
-async def test_keys_are_wanted_below_v1(header: str | None, path: str) -> None:
+@pytest.mark.parametrize("path", ["/v1/models", CHAT, "/v1/nothing", "/metrics", "/version", "/openapi.json", "/"])
+async def test_keys_are_wanted_everywhere(header: str | None, path: str) -> None:
     async with in_process(FakeEngine(), KEYS) as client:
         headers = {} if header is None else {"Authorization": header}
         response = await client.post(path, json=body(), headers=headers)
@@ -37,10 +37,11 @@ async def test_any_key_opens(header: bytes) -> None:
         assert response.status_code == 200
 
 
-async def test_operations_are_open() -> None:
+async def test_health_checks_are_open() -> None:
     async with in_process(FakeEngine(), KEYS) as client:
         assert (await client.get("/health")).status_code == 200
-        assert (await client.get("/version")).status_code == 200
+        assert (await client.get("/ready")).status_code == 200
+        assert (await client.get("/health/")).status_code == 401
 
 
 async def test_body_limit_by_header_and_by_reading(settings: Settings) -> None:

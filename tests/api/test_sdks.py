@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from qwenvl.api import Settings
 from tests.api.live import LiveServer, data_url
@@ -148,3 +149,59 @@ def test_streams_are_plain_events(live: LiveServer) -> None:
     events = [line.removeprefix("data: ") for line in lines if line]
     assert events.pop() == "[DONE]"
     assert all(json.loads(event)["object"] == "chat.completion.chunk" for event in events)
+
+
+async def test_openai_completions(live: LiveServer) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{live.url}/v1", api_key="any", max_retries=0) as client:
+        answer = await client.completions.create(model="tiny", prompt=["One", "Two"], n=2, best_of=2, temperature=1)
+        assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+        scored = await client.completions.create(model="tiny", prompt="One", echo=True, max_tokens=0, logprobs=1)
+        assert scored.choices[0].text == "One"
+        assert scored.choices[0].logprobs is not None
+        assert len(scored.choices[0].logprobs.tokens or ()) == scored.usage.prompt_tokens  # type: ignore[union-attr]
+        stream = await client.completions.create(model="tiny", prompt="One", stream=True)
+        chunks = [chunk async for chunk in stream]
+        whole = await client.completions.create(model="tiny", prompt="One")
+        assert "".join(chunk.choices[0].text for chunk in chunks) == whole.choices[0].text
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.completions.create(model="tiny", prompt="One", suffix="x")
+        assert refused.value.param == "suffix"
+
+
+class Person(BaseModel):
+    name: str
+    age: int
+
+
+def test_openai_parses_structured_output(live: LiveServer) -> None:
+    with sdk(live) as client:
+        answer = client.chat.completions.parse(model="tiny", messages=HELLO, response_format=Person)
+        assert isinstance(answer.choices[0].message.parsed, Person)
+        with client.chat.completions.stream(model="tiny", messages=HELLO, response_format=Person) as stream:
+            assert stream.get_final_completion().choices[0].message.parsed == answer.choices[0].message.parsed
+
+
+def test_langchain_structured_output(live: LiveServer) -> None:
+    for method in ("json_schema", "json_mode"):
+        chain = langchain(live).with_structured_output(
+            Person if method == "json_schema" else None, method=method, include_raw=True
+        )
+        answer = chain.invoke("Who?")
+        assert isinstance(answer, dict)
+        assert answer["parsing_error"] is None
+
+
+def test_langchain_completions(live: LiveServer) -> None:
+    with httpx.Client() as http:
+        model = OpenAI(
+            model="tiny",
+            base_url=f"{live.url}/v1",
+            api_key=SecretStr("any"),
+            max_retries=0,
+            temperature=0,
+            http_client=http,
+        )
+        whole = model.invoke("Once upon a time")
+        assert whole
+        assert "".join(model.stream("Once upon a time")) == whole
+        assert len(model.generate(["One", "Two"]).generations) == 2

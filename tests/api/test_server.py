@@ -1,13 +1,15 @@
 """The serving process: its log, its signals, its exit code."""
 
+import json
 import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,8 +21,11 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @contextmanager
-def process(kind: str = "", port: int = 0) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.api.serve_fake", kind, str(port)]
+def process(
+    kind: str = "", port: int = 0, settings: Mapping[str, Any] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    chosen = json.dumps(dict(settings or {"drain_delay": 0}))
+    command = [sys.executable, "-m", "tests.api.serve_fake", kind, str(port), chosen]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
         try:
             yield running

@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 from pydantic import ValidationError
 
@@ -13,8 +15,17 @@ def test_frozen() -> None:
         Settings().port = 1
 
 
-def test_keys_are_not_printed() -> None:
-    assert "secret" not in repr(Settings.model_validate({"api_keys": ["secret"]}))
+def test_keys_are_kept_as_digests() -> None:
+    settings = Settings.model_validate({"api_keys": ["secret"]})
+    (key,) = settings.api_keys
+    assert key.digest == hashlib.sha256(b"secret").digest()
+    assert "secret" not in repr(settings) + settings.model_dump_json(exclude={"api_keys"})
+
+
+def test_a_refused_key_is_not_told() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings.model_validate({"api_keys": ["my secret"]})
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
+from qwenvl.api import sse
 from qwenvl.api.sse import encode_event, event_stream
 
 
@@ -43,3 +44,27 @@ def test_every_line_reader_sees_one_line() -> None:
     (line, blank) = event.splitlines()
     assert blank == ""
     assert json.loads(line.removeprefix("data: ")) == {"text": text}
+
+
+async def test_a_client_that_reads_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sse, "SEND_SECONDS", 0.01)
+    caplog.set_level("INFO")
+    closed = []
+
+    async def events() -> AsyncGenerator[str]:
+        try:
+            yield "first"
+            yield "second"
+        finally:
+            closed.append(True)
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    response = await event_stream(connected, events())
+    await response({"type": "http", "method": "POST"}, connected, send)
+    assert closed
+    assert "read nothing of its stream" in caplog.text

@@ -1,3 +1,4 @@
+import base64
 import json
 import threading
 from typing import Any
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from starlette.types import Message
 
 from qwenvl.api.chat.schemas import MAX_MESSAGES, MAX_PARTS, ChatCompletionRequest
-from qwenvl.api.validation import LARGE_BODY_BYTES, field_path, parse_body
+from qwenvl.api.validation import LARGE_BODY_BYTES, MAX_MARKS, MAX_NON_ASCII_BYTES, field_path, parse_body, parse_json
 from qwenvl.errors import UserError
 from tests.api.chatting import body, text_part
 
@@ -43,7 +44,7 @@ async def test_large_bodies_are_parsed_off_the_event_loop(size: int, off_the_loo
 
 async def test_large_bodies_are_explained_as_small_ones() -> None:
     with pytest.raises(UserError, match=r"^text must be a string, not a list\.$"):
-        await parse_body(request_of(json.dumps({"text": [0] * LARGE_BODY_BYTES}).encode()), Watched)
+        await parse_body(request_of(json.dumps({"text": ["x" * LARGE_BODY_BYTES]}).encode()), Watched)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,35 @@ async def test_checking_ends_at_the_first_fault() -> None:
 )
 def test_field_path(location: tuple[int | str, ...], path: str) -> None:
     assert field_path(location) == path
+
+
+@pytest.mark.parametrize("mark", MAX_MARKS)
+async def test_bodies_of_many_values_are_refused_unparsed(mark: bytes) -> None:
+    limit = MAX_MARKS[mark]
+    content = b'{"text": ["' + mark * limit
+    with pytest.raises(UserError, match=r"not valid JSON|must be a string"):
+        parse_json(b" " + mark * limit, Watched)
+    with pytest.raises(UserError, match=f"more than {limit:,} times") as caught:
+        await parse_body(request_of(content + mark), Watched)
+    assert caught.value.code == "request_too_complex"
+
+
+def test_bodies_of_much_foreign_text_are_refused_unparsed() -> None:
+    content = '{"text": "' + "好" * (MAX_NON_ASCII_BYTES // 3)
+    assert len(parse_json((content + '"}').encode(), Watched).text) == MAX_NON_ASCII_BYTES // 3
+    with pytest.raises(UserError, match="not ASCII") as caught:
+        parse_json((content + "好").encode(), Watched)
+    assert caught.value.code == "request_too_complex"
+
+
+def test_large_images_are_none_of_that() -> None:
+    text = base64.b64encode(bytes(range(256)) * 2**14).decode()
+    assert parse_json(json.dumps({"text": text}).replace("/", "\\/").encode(), Watched).text == text
+
+
+def test_a_repeated_key_counts_as_its_last() -> None:
+    assert parse_json(b'{"text": "a", "text": "b"}', Watched).text == "b"
+
+
+def test_paths_stay_short() -> None:
+    assert len(field_path(("logit_bias", "9" * 10_000, "[key]"))) < 80

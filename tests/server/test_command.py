@@ -1,5 +1,6 @@
 """``qwenvl serve`` as a newcomer meets it: the built-in checkpoint, the README's snippets, Ctrl-C, a dying engine."""
 
+import asyncio
 import os
 import re
 import signal
@@ -7,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import httpx
 import openai
 import psutil
 import pytest
+from openai.types.chat import ChatCompletionChunk
 
 from tests.parity.checkpoints import golden_tensors, write_checkpoint
 from tests.server.processes import PROJECT, ServerProcess, server_process
@@ -20,6 +23,13 @@ from tests.server.streams import stream_of
 pytestmark = pytest.mark.slow
 
 SERVING = r"serving (\S+) on (http://127\.0\.0\.1:\d+)/v1"
+
+
+async def until_running(url: str, requests: int) -> None:
+    """Wait until so many requests have a place."""
+    async with asyncio.timeout(60), httpx.AsyncClient(base_url=url) as http:
+        while f"qwenvl_requests_running {requests}.0" not in (await http.get("/metrics")).text:
+            pass
 
 
 @pytest.fixture
@@ -62,17 +72,31 @@ def test_newcomer(built_in: tuple[ServerProcess, str, str]) -> None:
     assert "Traceback" not in server.output
 
 
-def test_engine_dies(built_in: tuple[ServerProcess, str, str]) -> None:
+async def test_engine_dies_under_load(built_in: tuple[ServerProcess, str, str]) -> None:
     server, url, name = built_in
     core = next(
         child for child in psutil.Process(server.process.pid).children(recursive=True) if "EngineCore" in child.name()
     )
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-        stream = stream_of(client, name, tokens=8000)
+
+    async def ask(client: openai.AsyncOpenAI, *, stream: bool) -> None:
+        answer = await client.chat.completions.create(
+            model=name,
+            messages=[{"role": "user", "content": "Hello"}],
+            max_tokens=8000,
+            stream=stream,
+            extra_body={"ignore_eos": True},
+        )
+        async for _ in cast(openai.AsyncStream[ChatCompletionChunk], answer):
+            pass
+
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60) as client:
+        asking = [asyncio.create_task(ask(client, stream=bool(i % 2))) for i in range(16)]
+        await until_running(url, len(asking))
         os.kill(core.pid, signal.SIGKILL)
-        with pytest.raises(openai.APIError, match="engine"):
-            list(stream)
-    assert server.process.wait(60) == 1
+        ends = await asyncio.gather(*asking, return_exceptions=True)
+    assert {end.code for end in ends if isinstance(end, openai.APIError)} == {"engine_dead"}
+    assert all(isinstance(end, openai.APIError) for end in ends)
+    assert await asyncio.to_thread(server.process.wait, 60) == 1
     assert "the engine died" in server.output
 
 
