@@ -10,16 +10,17 @@ RUN uv pip list --system --format=freeze > /tmp/image.txt \
     && rm -rf /src /tmp/image.txt
 
 RUN useradd --create-home --uid 10001 qwenvl \
-    && mkdir /cache && chown qwenvl:qwenvl /cache
+    && mkdir /cache /data && chown qwenvl:qwenvl /cache /data
 USER qwenvl
 WORKDIR /home/qwenvl
 
-# Downloaded checkpoints, compiled graphs and the demo model outlive the container here.
+# Downloaded checkpoints, compiled graphs and the demo model outlive the container in /cache, files and batches in /data.
 ENV HF_HOME=/cache/huggingface \
     MODELSCOPE_CACHE=/cache/modelscope \
     VLLM_CACHE_ROOT=/cache/vllm \
-    QWENVL_CACHE=/cache/qwenvl
-VOLUME /cache
+    QWENVL_CACHE=/cache/qwenvl \
+    QWENVL_DATA_DIR=/data
+VOLUME /cache /data
 EXPOSE 8000
 
 # Loading a 10 B model from a cold disk takes minutes; until then the container is starting, not unhealthy.

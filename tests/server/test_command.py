@@ -50,13 +50,18 @@ def test_snippets_are_the_examples() -> None:
     assert snippets() == examples
 
 
+def programs() -> list[str]:
+    """The README's snippets, and the examples that ask a server."""
+    return snippets() + [(PROJECT / "examples" / name).read_text() for name in ("tools.py", "structured_output.py")]
+
+
 def test_newcomer(built_in: tuple[ServerProcess, str, str]) -> None:
     server, url, name = built_in
     assert "weights are RANDOM" in server.output
     assert httpx.get(f"{url}/version").json()["qwenvl"]
-    for snippet in snippets():
+    for text in programs():
         # The port is what the test may not take for granted.
-        program = snippet.replace("http://localhost:8000", url)
+        program = text.replace("http://localhost:8000", url)
         ran = subprocess.run(
             [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False
         )
