@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from qwenvl.api.validation import shorten
-from qwenvl.api.wire import SamplingFields
+from qwenvl.api.wire import MAX_BAD_WORD_TOKENS, SamplingFields
 from qwenvl.engine import ModelInfo, SamplingOptions, Structure
 from qwenvl.errors import ContextLengthError, UserError
 
@@ -68,7 +68,7 @@ def read_sampling(
         min_p=_or(wire.min_p, 0.0),
         logit_bias=_read_logit_bias(wire.logit_bias, info),
         allowed_token_ids=_read_token_ids("allowed_token_ids", wire.allowed_token_ids, info),
-        bad_words=tuple(wire.bad_words or ()),
+        bad_words=_read_bad_words(wire.bad_words, info),
         logprobs=logprobs,
         prompt_logprobs=within_engine("prompt_logprobs", _or(prompt_logprobs, wire.prompt_logprobs), info),
         structure=structure,
@@ -133,6 +133,14 @@ def _read_logit_bias(biases: Mapping[str, float] | None, info: ModelInfo) -> dic
         _check_in_vocabulary("logit_bias", int(key), info)
         by_id[int(key)] = bias
     return by_id
+
+
+def _read_bad_words(words: Sequence[str] | None, info: ModelInfo) -> tuple[str, ...]:
+    # As vLLM reads them: it lets go of white space before a word.
+    n_tokens = sum(len(info.vocabulary.encode_text(word.lstrip())) for word in words or ())
+    if n_tokens > MAX_BAD_WORD_TOKENS:
+        raise _refusal("bad_words", f"may have at most {MAX_BAD_WORD_TOKENS} tokens together, not {n_tokens}")
+    return tuple(words or ())
 
 
 def _check_in_vocabulary(param: str, token_id: int, info: ModelInfo) -> None:

@@ -110,11 +110,23 @@ def schema_structure(schema: dict[str, Any], param: str) -> Structure:
     """The structure of answers that are instances of a JSON schema.
 
     Raises:
-        UserError: the schema is too large; it names ``param``.
+        UserError: the schema is too large, or no JSON; it names ``param``.
     """
-    text = json.dumps(schema, ensure_ascii=False)
+    text = schema_text(schema, param)
     _check_size(len(text), param)
     return Structure("json_schema", text, param)
+
+
+def schema_text(schema: dict[str, Any], param: str) -> str:
+    """A JSON schema as JSON text.
+
+    Raises:
+        UserError: it holds numbers that JSON cannot write; it names ``param``.
+    """
+    try:
+        return json.dumps(schema, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        _refuse(param, "must not hold NaN or Infinity: JSON has neither.")
 
 
 def _of_outputs(wanted: StructuredOutputs | None) -> Structure | None:

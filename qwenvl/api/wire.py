@@ -19,7 +19,13 @@ MAX_ALLOWED_TOKENS = 1024
 MAX_STOP_TOKENS = 64
 # And for 128 bad words, of which each counts twice: with a space before it and without.
 MAX_BAD_WORDS = 64
+# So does each token of them, of which there is room for 1,024: one more, and the GPU sampler fails with all requests.
+MAX_BAD_WORD_TOKENS = 512
+# They are tokenised on the event loop, by vLLM.
+MAX_BAD_WORD_CHARS = 128
 MAX_LOGPROBS = 20
+MAX_LABEL_CHARS = 512
+"""In what a request is labelled with for others' bookkeeping; some answers repeat it."""
 
 
 class WireModel(BaseModel):
@@ -83,6 +89,11 @@ StopStrings = Annotated[
 TokenId = Annotated[int, Field(ge=0, le=INT32_MAX)]
 
 
+BadWord = Annotated[str, Field(min_length=1, max_length=MAX_BAD_WORD_CHARS)]
+
+Label = Annotated[str, Field(max_length=MAX_LABEL_CHARS)]
+
+
 class SamplingFields(WireModel):
     """Sampling parameters that every generating route takes. A field that is null counts as one that is not there."""
 
@@ -100,7 +111,7 @@ class SamplingFields(WireModel):
     repetition_penalty: float | None = Field(None, gt=0, le=2)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(None, max_length=MAX_LOGIT_BIASES)
     allowed_token_ids: list[TokenId] | None = Field(None, max_length=MAX_ALLOWED_TOKENS)
-    bad_words: list[StopString] | None = Field(None, max_length=MAX_BAD_WORDS)
+    bad_words: list[BadWord] | None = Field(None, max_length=MAX_BAD_WORDS)
     min_tokens: int | None = Field(None, ge=0, le=INT32_MAX)
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
@@ -120,8 +131,8 @@ class ServingFields(WireModel):
 class IgnoredFields(WireModel):
     """Accepted on every generating surface and without effect: an answer would be the same with them."""
 
-    user: str | None = None
-    session_id: str | None = None
+    user: Label | None = None
+    session_id: Label | None = None
     # The vocabulary has no special tokens to add to a text, and no spaces to put between those it has.
     add_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None

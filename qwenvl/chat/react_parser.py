@@ -102,7 +102,7 @@ class ReActParser:
         """What the rest says, now that no more comes.
 
         Args:
-            cut: the answer was ended by the token limit, not by the model.
+            cut: the answer was ended by the token limit or a stop string of the request's, not by the model.
         """
         if not self._ended:
             self._pending += self._unread

@@ -2,6 +2,7 @@ import pytest
 
 from qwenvl.api.chat.schemas import ChatCompletionRequest
 from qwenvl.api.sampling import read_logprobs, read_sampling
+from qwenvl.api.wire import MAX_BAD_WORD_TOKENS
 from qwenvl.engine import SamplingDefaults, SamplingOptions
 from qwenvl.errors import UserError
 from tests.fake_engine import model_info
@@ -47,6 +48,16 @@ def test_explicit_max_tokens_up_to_the_context(name: str) -> None:
     with pytest.raises(UserError) as caught:
         read(prompt_tokens=2000, **{name: 49})
     assert (caught.value.param, caught.value.code) == (name, "context_length_exceeded")
+
+
+def test_bad_words_within_the_engines_room() -> None:
+    words = ["two hats", " hats", "été"]
+    assert read(bad_words=words).bad_words == tuple(words)
+    assert len(model_info().vocabulary.encode_ordinary("123456789")) == 9
+    with pytest.raises(UserError, match=f"at most {MAX_BAD_WORD_TOKENS} tokens together, not {64 * 9}") as caught:
+        read(bad_words=["123456789"] * 64)
+    assert (caught.value.param, caught.value.code) == ("bad_words", "invalid_value")
+    assert len(read(bad_words=["12345678"] * 64).bad_words) == 64
 
 
 def test_logprobs_within_the_engines_limit() -> None:

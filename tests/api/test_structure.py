@@ -1,4 +1,5 @@
 import json
+import math
 from typing import Any
 
 import pytest
@@ -80,6 +81,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (outputs(json="{"), "structured_outputs.json"),
     (outputs(json="[]"), "structured_outputs.json"),
     (outputs(json='{"minimum": NaN}'), "structured_outputs.json"),
+    (outputs(json='{"minimum": 1e999}'), "structured_outputs.json"),
+    (outputs(json={"minimum": math.inf}), "structured_outputs.json"),
+    ({"response_format": schema_format(schema={"const": math.nan})}, "response_format.json_schema.schema"),
     (outputs(json="[" * 20_000), "structured_outputs.json"),
     (outputs(json=[]), "structured_outputs.json"),
     (outputs(regex=""), "structured_outputs.regex"),

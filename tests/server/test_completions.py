@@ -19,7 +19,8 @@ def picture(path: Path) -> str:
 
 def test_prompts_are_scored_alike_alone_and_together(client: openai.OpenAI) -> None:
     def scores(prompt: Any) -> list[list[float | None]]:
-        answer = client.completions.create(model=MODEL, prompt=prompt, echo=True, max_tokens=1, logprobs=1)
+        options: dict[str, Any] = {"echo": True, "max_tokens": 1, "temperature": 0, "logprobs": 1}
+        answer = client.completions.create(model=MODEL, prompt=prompt, **options)
         return [choice.logprobs.token_logprobs for choice in answer.choices]
 
     prompts = ["Once upon a time", "好的, é", "a"]

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 import anyio.to_thread
@@ -18,6 +18,7 @@ from qwenvl.api.batches.objects import OutputLine, OutputResponse, new_id
 from qwenvl.api.batches.output_files import output_line
 from qwenvl.api.context import BATCH, Caller, RequestContext
 from qwenvl.api.errors import DeadlineError, OverloadedError, RateLimitError, describe, headers_of, status_of
+from qwenvl.api.operation import Operation
 from qwenvl.api.telemetry.record import RequestRecord, working_on
 from qwenvl.api.validation import parse_json
 from qwenvl.errors import EngineBusyError, EngineDeadError, QwenVLError
@@ -26,33 +27,6 @@ logger = logging.getLogger(__name__)
 
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 30.0
-
-
-class Operation(Protocol):
-    """What a generating route does, without HTTP."""
-
-    @property
-    def path(self) -> str:
-        """The route's path."""
-
-    @property
-    def wire(self) -> type[BaseModel]:
-        """What a request's body is."""
-
-    def check(self, wire: Any) -> None:
-        """What can be told from the request's fields alone.
-
-        Raises:
-            UserError: they are refused.
-        """
-
-    async def answer(self, wire: Any, context: RequestContext) -> BaseModel:
-        """The response's body.
-
-        Raises:
-            UserError: the request is refused.
-            EngineError: the engine failed.
-        """
 
 
 @dataclass(frozen=True, slots=True)

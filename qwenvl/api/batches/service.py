@@ -14,11 +14,12 @@ from qwenvl.api.batches.batch_table import BatchTable
 from qwenvl.api.batches.data_dir import DATABASE, DataDir, default_data_dir, unavailable
 from qwenvl.api.batches.database import Database
 from qwenvl.api.batches.errors import BatchesUnavailableError, StorageFullError
-from qwenvl.api.batches.execution import Execution, Operation
+from qwenvl.api.batches.execution import Execution
 from qwenvl.api.batches.files import Files
 from qwenvl.api.batches.job_table import JobTable
 from qwenvl.api.batches.runner import Runner
 from qwenvl.api.gateway import Gateway
+from qwenvl.api.operation import Operation
 
 logger = logging.getLogger(__name__)
 

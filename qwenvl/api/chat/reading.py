@@ -51,7 +51,7 @@ class AnswerReader:
             return [ChoiceDelta(content=delta.text)] if delta.text else []
         events = self._parser.feed(delta.text)
         if delta.finish_reason is not None:
-            events += self._parser.finish(cut=delta.finish_reason == "length")
+            events += self._parser.finish(cut=self._is_cut(delta))
         return [self._write(event) for event in events]
 
     def finish_reason(self, delta: Delta) -> ChatFinishReason:
@@ -66,6 +66,12 @@ class AnswerReader:
         if self._form is not None and delta.stop_reason in OBSERVATION_STOPS:
             return delta.stop_reason if delta.stop_reason in self._form.stops else None
         return delta.stop_reason
+
+    def _is_cut(self, delta: Delta) -> bool:
+        """Whether the answer was ended by the request's own limit or stop string, rather than by the model."""
+        assert self._form is not None
+        own_stop = delta.stop_reason in self._form.stops and delta.stop_reason not in OBSERVATION_STOPS
+        return delta.finish_reason == "length" or own_stop
 
     def _write(self, event: Event) -> ChoiceDelta:
         assert self._form is not None

@@ -1,33 +1,32 @@
 """``POST /v1/chat/completions``."""
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from qwenvl.api.chat.echo import Echoing, echoed_text
+from qwenvl.api.chat.echo import echoed_text
 from qwenvl.api.chat.objects import ChatCompletion
 from qwenvl.api.chat.prompt import Prompt, read_last_turn, read_prompt, read_prompt_format, shown_token_ids
 from qwenvl.api.chat.reading import ToolForm
 from qwenvl.api.chat.schemas import ChatCompletionRequest
 from qwenvl.api.chat.tools import OfferedTools, read_tools, refuse_structured, stop_before_observation
 from qwenvl.api.chat.translation import AnswerHeader, collect, fingerprint, stream
-from qwenvl.api.context import RequestContext, context_of
+from qwenvl.api.context import RequestContext
 from qwenvl.api.gateway import Gateway
-from qwenvl.api.generation import while_connected
 from qwenvl.api.openapi import request_body
+from qwenvl.api.operation import respond
 from qwenvl.api.prompt_logprobs import PromptReader, write_prompt_logprobs
 from qwenvl.api.refused import CHAT
 from qwenvl.api.routes.models import check_served
 from qwenvl.api.sampling import check_prompt_logprobs, read_logprobs, read_sampling
-from qwenvl.api.sse import DONE, ending_with_error, event_stream
+from qwenvl.api.sse import DONE, ending_with_error
 from qwenvl.api.structure import structure_of
-from qwenvl.api.validation import parse_body
 from qwenvl.api.wire import check_stream_options
-from qwenvl.engine import GenerationRequest, SamplingOptions, Step
+from qwenvl.engine import GenerationRequest, SamplingOptions
 
 PATH = "/v1/chat/completions"
 
@@ -42,13 +41,7 @@ def chat_routes(chat: "ChatCompletions") -> APIRouter:
     )
     async def create_chat_completion(request: Request) -> Response:
         """Answer a conversation, at once or as server-sent events."""
-        wire = await parse_body(request, ChatCompletionRequest)
-        chat.check(wire)
-        context = context_of(request)
-        if wire.stream:
-            return await event_stream(request.receive, chat.events(wire, context))
-        completion = await while_connected(request.receive, chat.answer(wire, context))
-        return Response(completion.model_dump_json(exclude_unset=True), media_type="application/json")
+        return await respond(request, chat)
 
     return router
 
@@ -78,7 +71,7 @@ class ChatCompletions:
             request, header = await self._prepare(wire, context)
             async with self._gateway.steps(request, context) as steps:
                 watched = PromptReader(steps)
-                completion = await collect(_echoed(watched, wire, header), header)
+                completion = await collect(watched, header)
         if wire.prompt_logprobs is not None:
             completion.prompt_logprobs = await to_thread.run_sync(
                 write_prompt_logprobs, watched.positions, wire.prompt_logprobs, header.vocabulary
@@ -98,7 +91,7 @@ class ChatCompletions:
             request, header = await self._prepare(wire, context)
             async with (
                 self._gateway.steps(request, context) as steps,
-                aclosing(stream(_echoed(steps, wire, header), header)) as chunks,
+                aclosing(stream(steps, header)) as chunks,
             ):
                 async for chunk in chunks:
                     if wire.service_tier is not None:
@@ -144,6 +137,7 @@ class ChatCompletions:
             include_usage=bool(wire.stream_options and wire.stream_options.include_usage),
             tokens_as_ids=bool(wire.return_tokens_as_token_ids),
             form=form,
+            echo=echoed_text(wire.messages) if wire.echo else "",
             id=f"chatcmpl-{wire.request_id or uuid.uuid4().hex}",
         )
         request = GenerationRequest(
@@ -164,7 +158,3 @@ def _form(prompt: Prompt, offered: OfferedTools, sampling: SamplingOptions) -> T
         return None
     names = tuple(tool.name for tool in offered.tools)
     return ToolForm(names, prompt.start, is_legacy=offered.is_legacy, stops=sampling.stop)
-
-
-def _echoed(steps: AsyncIterator[Step], wire: ChatCompletionRequest, header: AnswerHeader) -> AsyncIterator[Step]:
-    return Echoing(steps, echoed_text(wire.messages), header.n) if wire.echo else steps

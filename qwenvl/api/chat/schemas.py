@@ -9,6 +9,7 @@ from qwenvl.api.structure import StructureFields
 from qwenvl.api.wire import (
     MAX_LOGPROBS,
     IgnoredFields,
+    Label,
     SamplingFields,
     ServingFields,
     StreamFields,
@@ -92,9 +93,9 @@ class IgnoredChatFields(IgnoredFields):
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None = Field(
         None, max_length=16
     )
-    safety_identifier: str | None = None
+    safety_identifier: Label | None = None
     prediction: Prediction | None = None
-    prompt_cache_key: str | None = None
+    prompt_cache_key: Label | None = None
     prompt_cache_options: PromptCacheOptions | None = None
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None

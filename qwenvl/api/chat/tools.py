@@ -1,6 +1,5 @@
 """The tools of a request: what the model is offered, and what it is made to call."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
@@ -8,11 +7,14 @@ from typing import Any, NoReturn
 import anyio.to_thread
 
 from qwenvl.api.chat.tool_schemas import FunctionDefinition, NamedFunction, ToolChoice, ToolFields
-from qwenvl.api.structure import schema_structure
+from qwenvl.api.structure import schema_structure, schema_text
 from qwenvl.chat import Message, PromptFormat, Role
 from qwenvl.chat.react import CHOSEN_INPUT, CHOSEN_NAME, OBSERVATION_STOPS, Tool
 from qwenvl.engine import SamplingOptions, Structure
 from qwenvl.errors import UserError
+
+MAX_DEFINED_CHARS = 2_000_000
+"""In all definitions of tools, also where the model is not told of them: responses repeat them."""
 
 _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 _DATA_KEYWORDS = frozenset({"const", "default", "enum", "examples"})
@@ -134,17 +136,17 @@ def _read_tools(wire: ToolFields) -> OfferedTools:
 
 def _read_definitions(paths: Iterator[str], functions: Sequence[FunctionDefinition]) -> list[_Definition]:
     definitions: dict[str, _Definition] = {}
+    n_chars = 0
     for path, function in zip(paths, functions, strict=True):
         if function.name in definitions:
             _refuse(f"{path}.name", f"is {function.name!r} as that of another one. Give each a name of its own.")
         schema = function.parameters or _NO_PARAMETERS
         if schema.get("type") != "object":
             _refuse(f"{path}.parameters", "must be the JSON schema of an object, with the type 'object'.")
-        try:
-            text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
-        except ValueError:
-            _refuse(f"{path}.parameters", "must not hold NaN or Infinity: JSON has neither.")
-        tool = Tool(function.name, function.description or "", text)
+        tool = Tool(function.name, function.description or "", schema_text(schema, f"{path}.parameters"))
+        n_chars += len(tool.description) + len(tool.parameters)
+        if n_chars > MAX_DEFINED_CHARS:
+            _refuse(path, f"is past the {MAX_DEFINED_CHARS:,} characters that all definitions together may have.")
         definitions[function.name] = _Definition(path, tool, schema)
     return list(definitions.values())
 

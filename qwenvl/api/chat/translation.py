@@ -29,7 +29,12 @@ from qwenvl.errors import EngineError
 
 @dataclass(frozen=True)
 class AnswerHeader:
-    """What every part of one answer repeats, and what of the optional parts was asked for."""
+    """What every part of one answer repeats, and what of the optional parts was asked for.
+
+    Attributes:
+        form: None where the whole text is content.
+        echo: content to begin each answer with; it is none of the model's, so nothing in it is a call.
+    """
 
     model: str
     system_fingerprint: str
@@ -39,6 +44,7 @@ class AnswerHeader:
     include_usage: bool = False
     tokens_as_ids: bool = False
     form: ToolForm | None = None
+    echo: str = ""
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -59,7 +65,7 @@ async def collect(steps: AsyncIterator[Step], header: AnswerHeader) -> ChatCompl
     Raises:
         EngineError: the steps end before the answer does.
     """
-    answers = [_Answer(AnswerReader(header.form)) for _ in range(header.n)]
+    answers = [_Answer(header) for _ in range(header.n)]
     usage = Usage(0, 0)
     async for step in steps:
         usage = step.usage
@@ -71,7 +77,7 @@ async def collect(steps: AsyncIterator[Step], header: AnswerHeader) -> ChatCompl
         created=header.created,
         model=header.model,
         system_fingerprint=header.system_fingerprint,
-        choices=[answer.choice(index, header) for index, answer in enumerate(answers)],
+        choices=[answer.choice(index) for index, answer in enumerate(answers)],
         usage=write_usage(usage),
     )
     if header.prompt_token_ids is not None:
@@ -138,33 +144,41 @@ def write_logprobs(
 class _Answer:
     """One of the ``n`` answers while it grows."""
 
-    reader: AnswerReader
-    deltas: list[ChoiceDelta] = field(default_factory=list)
+    header: AnswerHeader
+    reader: AnswerReader = field(init=False)
+    deltas: list[ChoiceDelta] = field(init=False)
     token_ids: list[int] = field(default_factory=list)
-    logprobs: list[PositionLogprobs] | None = None
+    logprobs: ChoiceLogprobs | None = None
     finish_reason: ChatFinishReason | None = None
     stop_reason: str | int | None = None
+
+    def __post_init__(self) -> None:
+        self.reader = AnswerReader(self.header.form)
+        self.deltas = _echo(self.header)
 
     def add(self, delta: Delta) -> None:
         self.deltas += self.reader.read(delta)
         self.token_ids += delta.token_ids
-        if delta.logprobs is not None:
-            self.logprobs = self.logprobs or []
-            self.logprobs += delta.logprobs
+        # As they come: all of them at the end would keep the event loop for seconds.
+        written = write_logprobs(delta.logprobs, self.header.vocabulary, tokens_as_ids=self.header.tokens_as_ids)
+        if self.logprobs is None:
+            self.logprobs = written
+        elif written is not None:
+            self.logprobs.content += written.content
         if delta.finish_reason is not None:
             self.finish_reason, self.stop_reason = self.reader.finish_reason(delta), self.reader.stop_reason(delta)
 
-    def choice(self, index: int, header: AnswerHeader) -> Choice:
+    def choice(self, index: int) -> Choice:
         if self.finish_reason is None:
             raise _cut_short()
         choice = Choice(
             index=index,
             message=_message(self.deltas),
-            logprobs=write_logprobs(self.logprobs, header.vocabulary, tokens_as_ids=header.tokens_as_ids),
+            logprobs=self.logprobs,
             finish_reason=self.finish_reason,
             stop_reason=self.stop_reason,
         )
-        if header.with_token_ids:
+        if self.header.with_token_ids:
             choice.token_ids = self.token_ids
         return choice
 
@@ -180,7 +194,7 @@ def _message(deltas: Sequence[ChoiceDelta]) -> AssistantMessage:
 
 
 def _opening(header: AnswerHeader) -> Iterator[ChatCompletionChunk]:
-    """A chunk for each answer's role; the prompt's ids go with the first."""
+    """A chunk for each answer's role, and one for what it echoes; the prompt's ids go with the first."""
     for index in range(header.n):
         # Where there may be nothing but a call, the content is null until there is some.
         delta = ChoiceDelta(role="assistant", content="" if header.form is None else None)
@@ -188,6 +202,12 @@ def _opening(header: AnswerHeader) -> Iterator[ChatCompletionChunk]:
         if header.prompt_token_ids is not None and index == 0:
             chunk.prompt_token_ids = header.prompt_token_ids
         yield chunk
+        for echoed in _echo(header):
+            yield _chunk(header, [ChunkChoice(index=index, delta=echoed, logprobs=None, finish_reason=None)])
+
+
+def _echo(header: AnswerHeader) -> list[ChoiceDelta]:
+    return [ChoiceDelta(content=header.echo)] if header.echo else []
 
 
 def _chunk_choices(delta: Delta, reader: AnswerReader, header: AnswerHeader) -> Iterator[ChunkChoice]:

@@ -14,16 +14,15 @@ from qwenvl.api.completions.objects import Completion
 from qwenvl.api.completions.prompt import read_prompts
 from qwenvl.api.completions.schemas import DEFAULT_MAX_TOKENS, MAX_PROMPTS, CompletionRequest
 from qwenvl.api.completions.translation import Wanted, collect, stream
-from qwenvl.api.context import RequestContext, context_of
+from qwenvl.api.context import RequestContext
 from qwenvl.api.gateway import Gateway
-from qwenvl.api.generation import while_connected
 from qwenvl.api.openapi import request_body
+from qwenvl.api.operation import respond
 from qwenvl.api.refused import COMPLETIONS
 from qwenvl.api.routes.models import check_served
 from qwenvl.api.sampling import check_prompt_logprobs, read_sampling, within_engine
-from qwenvl.api.sse import DONE, ending_with_error, event_stream
+from qwenvl.api.sse import DONE, ending_with_error
 from qwenvl.api.structure import structure_of
-from qwenvl.api.validation import parse_body
 from qwenvl.api.wire import check_stream_options
 from qwenvl.engine import GenerationRequest, SamplingOptions, Structure
 from qwenvl.errors import UserError
@@ -37,13 +36,7 @@ def completions_routes(completions: "Completions") -> APIRouter:
     @router.post(PATH, response_model=Completion, openapi_extra={"requestBody": request_body(PATH, CompletionRequest)})
     async def create_completion(request: Request) -> Response:
         """Go on with one prompt or several, at once or as server-sent events."""
-        wire = await parse_body(request, CompletionRequest)
-        completions.check(wire)
-        context = context_of(request)
-        if wire.stream:
-            return await event_stream(request.receive, completions.events(wire, context))
-        completion = await while_connected(request.receive, completions.answer(wire, context))
-        return Response(completion.model_dump_json(exclude_unset=True), media_type="application/json")
+        return await respond(request, completions)
 
     return router
 

@@ -61,7 +61,8 @@ class Conversation:
         if error.param is not None:
             param = self.rename(error.param)
             if error.message.startswith(error.param):
-                error.message = param + error.message.removeprefix(error.param)
+                reason = error.message.removeprefix(error.param)
+                error.message = param + reason.replace("tool messages", "function_call_output items", 1)
             error.param = param
         return error
 

@@ -47,7 +47,9 @@ def begin_response(wire: CreateResponseRequest, sampling: SamplingOptions, *, is
 
 def _show_text(wire: CreateResponseRequest) -> dict[str, Any]:
     form = wire.text and wire.text.format
-    shown: dict[str, Any] = {"format": form.model_dump(by_alias=True, exclude_none=True) if form else {"type": "text"}}
+    shown: dict[str, Any] = {"format": {"type": form.type if form else "text"}}
+    if form and form.type == "json_schema":
+        shown["format"] = form.model_dump(by_alias=True, exclude_none=True)
     if wire.text and wire.text.verbosity:
         shown["verbosity"] = wire.text.verbosity
     return shown

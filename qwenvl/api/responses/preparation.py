@@ -17,7 +17,7 @@ from qwenvl.api.responses.objects import Response
 from qwenvl.api.responses.prompt import read_truncated
 from qwenvl.api.responses.schemas import LOGPROBS, CreateResponseRequest
 from qwenvl.api.responses.store import PreviousResponseNotFoundError, ResponseStore, StoredItem
-from qwenvl.api.responses.structure import read_response_structure
+from qwenvl.api.responses.structure import response_structure_of
 from qwenvl.api.responses.tools import read_response_tools
 from qwenvl.api.sampling import read_logprobs, read_sampling
 from qwenvl.chat import PromptFormat
@@ -54,7 +54,7 @@ async def prepare(
         UserError: something about the request cannot be; ``param`` is the field.
     """
     info, settings = gateway.info, gateway.settings
-    structure = read_response_structure(wire)
+    structure = await response_structure_of(wire)
     offered = await read_response_tools(wire)
     refuse_structured(offered, structure)
     before = _previous_items(wire, context, store)

@@ -4,15 +4,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response as HTTPResponse
 
 from qwenvl.api.context import context_of
-from qwenvl.api.generation import while_connected
 from qwenvl.api.openapi import request_body
+from qwenvl.api.operation import respond
 from qwenvl.api.queries import describe_query, read_query
 from qwenvl.api.responses.objects import DeletedResponse, ItemList, Response
 from qwenvl.api.responses.operation import PATH, Responses
 from qwenvl.api.responses.schemas import CreateResponseRequest, ItemsQuery, RetrieveQuery
 from qwenvl.api.responses.store import ResponseNotFoundError, ResponseStore, StoredItem, StoredResponse
-from qwenvl.api.sse import event_stream
-from qwenvl.api.validation import parse_body, shorten
+from qwenvl.api.validation import shorten
 from qwenvl.errors import UserError
 
 
@@ -22,13 +21,7 @@ def responses_routes(responses: Responses, store: ResponseStore) -> APIRouter:
     @router.post("", response_model=Response, openapi_extra={"requestBody": request_body(PATH, CreateResponseRequest)})
     async def create_response(request: Request) -> HTTPResponse:
         """Answer a conversation, at once or as server-sent events."""
-        wire = await parse_body(request, CreateResponseRequest)
-        responses.check(wire)
-        context = context_of(request)
-        if wire.stream:
-            return await event_stream(request.receive, responses.events(wire, context))
-        response = await while_connected(request.receive, responses.answer(wire, context))
-        return HTTPResponse(response.model_dump_json(exclude_unset=True), media_type="application/json")
+        return await respond(request, responses)
 
     @router.get("/{response_id}", response_model=Response, openapi_extra=describe_query(RetrieveQuery))
     async def retrieve_response(response_id: str, request: Request) -> HTTPResponse:

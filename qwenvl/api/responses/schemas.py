@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, Tag
+from pydantic import BaseModel, ConfigDict, Field, Tag
 
 from qwenvl.api.chat.schemas import MAX_MESSAGES, MAX_PARTS, ChatTemplateOptions, PromptCacheOptions
 from qwenvl.api.chat.tool_schemas import MAX_TOOLS, FunctionName
-from qwenvl.api.structure import StructuredOutputs
-from qwenvl.api.wire import INT32_MAX, MAX_LOGPROBS, IgnoredFields, SamplingFields, WireModel, by_shape
+from qwenvl.api.structure import MAX_STRUCTURE_CHARS, StructuredOutputs
+from qwenvl.api.wire import INT32_MAX, MAX_LOGPROBS, IgnoredFields, Label, SamplingFields, WireModel, by_shape
 
 LOGPROBS = "message.output_text.logprobs"
 """The one value of ``include`` that changes an answer."""
@@ -49,12 +49,18 @@ class InputItem(WireModel):
     output: Content = None
 
 
-class TextFormat(WireModel):
+class RepeatedModel(WireModel):
+    """A part of a request that the response repeats, without what nobody knows."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class TextFormat(RepeatedModel):
     """``type`` says whether the other fields count."""
 
     type: str
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    description: str | None = None
+    description: str | None = Field(None, max_length=MAX_STRUCTURE_CHARS)
     schema_: dict[str, Any] | None = Field(None, alias="schema")
     strict: bool | None = None
 
@@ -66,7 +72,7 @@ class TextOptions(WireModel):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class ResponseTool(WireModel):
+class ResponseTool(RepeatedModel):
     """A function that the model may call. Other types are refused by name."""
 
     type: str
@@ -76,12 +82,12 @@ class ResponseTool(WireModel):
     strict: bool | None = None
 
 
-class AllowedTool(WireModel):
+class AllowedTool(RepeatedModel):
     type: str
     name: FunctionName | None = None
 
 
-class ResponseToolChoice(WireModel):
+class ResponseToolChoice(RepeatedModel):
     """``type`` says which of the other fields count."""
 
     type: str
@@ -105,8 +111,8 @@ class Reasoning(WireModel):
 class IgnoredResponseFields(IgnoredFields):
     """Accepted and without effect on the answer; some are repeated in the response."""
 
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
+    safety_identifier: Label | None = None
+    prompt_cache_key: Label | None = None
     prompt_cache_options: PromptCacheOptions | None = None
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
     reasoning: Reasoning | None = None

@@ -1,9 +1,18 @@
 """``text.format`` and ``structured_outputs``: what a response must look like."""
 
+from anyio import to_thread
+
 from qwenvl.api.responses.schemas import CreateResponseRequest, TextFormat
 from qwenvl.api.structure import FORMATS, StructureFields, read_structure, schema_structure
 from qwenvl.engine import Structure
 from qwenvl.errors import UserError
+
+
+async def response_structure_of(wire: CreateResponseRequest) -> Structure | None:
+    """As :func:`read_response_structure`, in a thread where there is something to read: it may be large."""
+    if wire.structured_outputs is None and wire.text is None:
+        return None
+    return await to_thread.run_sync(read_response_structure, wire)
 
 
 def read_response_structure(wire: CreateResponseRequest) -> Structure | None:

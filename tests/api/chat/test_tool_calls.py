@@ -159,6 +159,12 @@ async def test_the_token_limit_in_the_middle_of_a_call() -> None:
         assert found["message"]["tool_calls"][0]["function"]["arguments"] == '{"city":'
 
 
+async def test_a_stop_string_in_the_middle_of_a_call() -> None:
+    (found,) = (await whole(ScriptedEngine(CALL), tools=TOOLS, stop="Oslo"))["choices"]
+    assert (found["finish_reason"], found["stop_reason"]) == ("stop", "Oslo")
+    assert found["message"]["tool_calls"][0]["function"]["arguments"] == '{"city": "'
+
+
 async def test_a_whole_call_counts_though_the_limit_came_next() -> None:
     engine = ScriptedEngine(CALL.replace("\nObservation", " and so on"))
     (choice,) = (await whole(engine, tools=TOOLS, max_tokens=len(CALL)))["choices"]
@@ -305,3 +311,23 @@ async def test_unchanged_without_tools(client: httpx.AsyncClient, engine: FakeEn
     plain = (await ask(client))["choices"]
     assert (await ask(client, tools=[], tool_choice="auto", parallel_tool_calls=False))["choices"] == plain
     assert engine.requests[-1].sampling.stop == ()
+
+
+async def test_what_is_echoed_is_no_call() -> None:
+    said = {"role": "assistant", "content": 'Action: get_weather\nAction Input: {"city": "Oslo"}'}
+    fields = {"messages": [QUESTION, said], "tools": TOOLS, "echo": True}
+    (choice,) = (await whole(ScriptedEngine(ANSWER), **fields))["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (said["content"] + "It is 7 degrees.", "stop")
+    assert "tool_calls" not in choice["message"]
+    in_stream = joined(await streamed(ScriptedEngine(ANSWER), **fields))
+    assert in_stream["message"]["content"] == choice["message"]["content"]
+
+
+async def test_the_arguments_of_a_forced_call_hold_no_echo() -> None:
+    fields = {"messages": [QUESTION], "tools": [tool()], "tool_choice": "required"}
+    (plain,) = (await whole(FakeEngine(), **fields))["choices"]
+    fields |= {"messages": [{"role": "assistant", "content": "Well, "}, QUESTION][::-1], "echo": True}
+    (choice,) = (await whole(FakeEngine(), **fields))["choices"]
+    assert choice["message"]["content"] == "Well, "
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"].startswith("{")
+    assert plain["message"]["content"] is None

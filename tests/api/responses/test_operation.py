@@ -92,6 +92,18 @@ async def test_says_what_was_asked(client: httpx.AsyncClient) -> None:
     assert {name: response[name] for name in fields} == fields
 
 
+async def test_repeats_nothing_that_nobody_knows(client: httpx.AsyncClient) -> None:
+    response = await respond(
+        client,
+        text={"format": {"type": "text", "name": "x", "schema": {"a": 1}, "other": 1}},
+        tools=[{"type": "function", "name": "f", "other": 1}],
+        tool_choice={"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f", "other": 1}]},
+    )
+    assert response["text"] == {"format": {"type": "text"}}
+    assert response["tools"] == [{"type": "function", "name": "f"}]
+    assert response["tool_choice"]["tools"] == response["tools"]
+
+
 async def test_says_the_defaults(client: httpx.AsyncClient) -> None:
     response = await respond(client)
     expected = {

@@ -11,6 +11,8 @@ LOGPROBS = "message.output_text.logprobs"
 
 PICTURE = data_url(b"not a picture")
 
+LARGE_TOOLS = [{"type": "function", "name": name, "description": "x" * 1_200_000} for name in ("f", "g")]
+
 
 @pytest.mark.parametrize(
     ("fields", "param"),
@@ -113,6 +115,9 @@ async def test_input_that_cannot_be(client: httpx.AsyncClient, content: Any, par
         ({"metadata": {str(i): "x" for i in range(17)}}, "metadata"),
         ({"metadata": {"a": "x" * 513}}, "metadata.a"),
         ({"metadata": {"a": 5}}, "metadata.a"),
+        ({"user": "x" * 513}, "user"),
+        ({"text": {"format": {"type": "json_object", "description": "x" * 100_001}}}, "text.format.description"),
+        ({"tools": LARGE_TOOLS, "tool_choice": "none"}, "tools[1]"),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
         ({"text": {"format": {"type": "json_schema", "schema": {}}}}, "text.format.name"),
@@ -144,6 +149,7 @@ async def test_a_call_that_waits_for_its_result(client: httpx.AsyncClient) -> No
     call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
     error = await refusal(client, content=[message("x"), call])
     assert error["param"] == "input[1]"
+    assert "followed by function_call_output items" in error["message"]
     assert "c1" in error["message"]
     output = {"type": "function_call_output", "call_id": "c2", "output": "7"}
     error = await refusal(client, content=[message("x"), call, output])
