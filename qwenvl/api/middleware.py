@@ -145,7 +145,9 @@ class BodyLimit:
         self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["method"] == "POST" and scope["path"] in self._uploads):
+        # Who needs no key must not fill the memory either: what is sent to an open path is left unread.
+        unread = scope["type"] != "http" or scope["path"] in OPEN_PATHS
+        if unread or (scope["method"] == "POST" and scope["path"] in self._uploads):
             await self._app(scope, receive, send)
             return
         try:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil
 from types import FrameType
-from typing import Any
 
 import uvicorn
 
 from qwenvl.api.app import create_app
+from qwenvl.api.connections import LimitedConnection, WithoutHeaders
 from qwenvl.api.lifecycle import Lifecycle
 from qwenvl.api.settings import Settings
 from qwenvl.engine import Engine
@@ -43,8 +43,8 @@ def run(engine: Engine, settings: Settings) -> int:
     """
     try:
         listener = _bind(settings.host, settings.port)
-    except OSError as error:
-        logger.error("cannot listen on %s port %d: %s", settings.host, settings.port, error.strerror or error)
+    except (OSError, UnicodeError) as error:
+        logger.error("%s", _cannot_listen(settings, error))
         return EXIT_FAILED
     with listener:
         try:
@@ -68,14 +68,15 @@ class _Server(uvicorn.Server):
         self.app = create_app(engine, settings)
         self._engine = engine
         self._lifecycle: Lifecycle = self.app.state.lifecycle
-        self._drain_delay = settings.drain_delay
-        # uvicorn has no limit for headers.
-        self._headers_timeout = settings.body_timeout
-        self._without_headers: dict[Any, float] = {}
+        self._settings = settings
+        self._without_headers = WithoutHeaders(settings.body_timeout)
         self.listener = listener
         super().__init__(
             uvicorn.Config(
                 self.app,
+                http=LimitedConnection,
+                # Nothing here speaks it, and its connections are none that can be waited for or dropped.
+                ws="none",
                 lifespan="off",
                 access_log=False,
                 log_config=None,
@@ -85,6 +86,15 @@ class _Server(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen.
+
+        Raises:
+            QwenVLError: another server does so by now, which had the port too while neither of them listened.
+        """
+        try:
+            self.listener.listen(self.config.backlog)
+        except OSError as error:
+            raise QwenVLError(_cannot_listen(self._settings, error)) from error
         await super().startup(sockets)
         if self.started:
             logger.info("serving %s on %s/v1", self._engine.info.names[0], _base_url(self.listener))
@@ -96,7 +106,7 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: whether it is time to stop."""
         if counter % 10 == 0:
-            self._drop_without_headers()
+            self._without_headers.drop(self.server_state.connections)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -119,7 +129,7 @@ class _Server(uvicorn.Server):
             return
         self._lifecycle.draining = True
         # Who asks by Ctrl-C sits before it; a supervisor's proxies need time to look elsewhere.
-        delay = self._drain_delay if sig == signal.SIGTERM else 0.0
+        delay = self._settings.drain_delay if sig == signal.SIGTERM else 0.0
         logger.info("stopping: %d requests in work, listening for another %g s", len(self.server_state.tasks), delay)
         asyncio.get_running_loop().call_later(delay, self._stop_listening)
 
@@ -130,36 +140,21 @@ class _Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
-    def _drop_without_headers(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._without_headers = {
-            connection: self._without_headers.get(connection, now)
-            for connection in self.server_state.connections
-            if _awaits_headers(connection)
-        }
-        for connection, since in self._without_headers.items():
-            if now - since > self._headers_timeout:
-                connection.transport.abort()
-
-
-def _awaits_headers(connection: Any) -> bool:
-    """Whether neither a request is in work nor uvicorn's own timer for idle connections runs."""
-    cycle = connection.cycle
-    return cycle is None or (cycle.response_complete and connection.timeout_keep_alive_task is None)
-
 
 async def _serve(server: _Server, engine: Engine) -> int:
+    exit_code = EXIT_OK
     try:
         with _stop_signals():
             async with server.app.router.lifespan_context(server.app):
-                return await _serve_until_dead(server, engine)
+                exit_code = await _serve_until_dead(server, engine)
+        return exit_code
     except QwenVLError as error:
         logger.error("%s", error)
         return EXIT_FAILED
     except asyncio.CancelledError:
         if not server.started:
             logger.info("stopped before the engine was up")
-        return EXIT_OK
+        return exit_code
 
 
 async def _serve_until_dead(server: _Server, engine: Engine) -> int:
@@ -219,6 +214,12 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _cannot_listen(settings: Settings, error: OSError | UnicodeError) -> str:
+    # A host that is no host name at all is a UnicodeError.
+    reason = error.strerror if isinstance(error, OSError) else "not a host name"
+    return f"cannot listen on {settings.host} port {settings.port}: {reason or error}"
 
 
 def _base_url(listener: socket.socket) -> str:

@@ -45,9 +45,9 @@ _BOUNDED_AND_VALID = r"(([^\0-\x1f\"\\]))"
 def main() -> None:
     """Serve until standard input ends."""
     vocabulary_file, vocab_size, seconds = sys.argv[1:]
-    trials = _Trials(tokenizer_info(Vocabulary.from_file(vocabulary_file), int(vocab_size)), float(seconds))
     os.nice(_POLITENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    trials = _Trials(tokenizer_info(Vocabulary.from_file(vocabulary_file), int(vocab_size)), float(seconds))
     requests, pending = sys.stdin.fileno(), b""
     with selectors.DefaultSelector() as selector:
         selector.register(requests, selectors.EVENT_READ)
@@ -60,6 +60,7 @@ def main() -> None:
                         os.close(key.fd)
                     continue
                 if not received:
+                    trials.end()
                     return
                 *lines, pending = (pending + received).split(b"\n")
                 for line in lines:
@@ -98,6 +99,11 @@ class _Trials:
             outcome = bytearray(json.dumps({"error": failure}).encode())
         print(json.dumps({"id": task_id, **json.loads(outcome)}), flush=True)
         return False
+
+    def end(self) -> None:
+        """End all forks, whose outcomes nobody waits for."""
+        for _, process, _ in self._running.values():
+            os.kill(process, signal.SIGKILL)
 
     def _run(self, task: dict[str, Any], answer: int) -> NoReturn:
         outcome: dict[str, str | None] = {"error": _FAILED}

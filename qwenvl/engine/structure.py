@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
+import signal
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -46,11 +48,24 @@ class _Outcome:
     grammar: str | None
 
 
+_Waiting = dict[int, asyncio.Future[_Outcome]]
+
+
+@dataclass(slots=True)
+class _Trial:
+    """One that runs or waits to; it is called off when nobody wants it any more, unless it has begun."""
+
+    task: asyncio.Task[_Outcome]
+    askers: int = 0
+    has_begun: bool = False
+
+
 class StructureChecker:
     """Refuses structures that are broken, or that would hold up the requests beside them.
 
     vLLM parses a grammar on the event loop and compiles it beside the model; some take minutes or all memory, and
-    nothing stops them there. So each is first tried in another process, which is started with the first structure.
+    nothing stops them there. So each is first tried in another process, which is started with the first structure if it
+    has not been before.
 
     Args:
         vocabulary_file: the checkpoint's ``qwen.tiktoken``.
@@ -66,9 +81,13 @@ class StructureChecker:
         self._starting = asyncio.Lock()
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._ids = itertools.count()
-        self._waiting: dict[int, asyncio.Future[_Outcome]] = {}
-        self._trials: dict[tuple[str, str], asyncio.Task[_Outcome]] = {}
+        self._waiting: _Waiting = {}
+        self._trials: dict[tuple[str, str], _Trial] = {}
         self._known: OrderedDict[tuple[str, str], _Outcome] = OrderedDict()
+
+    async def start(self) -> None:
+        """Start the process, which takes seconds to be ready; nobody waits for that here."""
+        await self._started()
 
     async def check(self, structure: Structure) -> StructuredOutputsParams:
         """``structure`` as vLLM takes it.
@@ -94,34 +113,47 @@ class StructureChecker:
 
     async def stop(self) -> None:
         """End the process, and every trial."""
-        for trial in self._trials.values():
+        trials = [trial.task for trial in self._trials.values()]
+        for trial in trials:
             trial.cancel()
-        await asyncio.gather(*self._trials.values(), return_exceptions=True)
+        await asyncio.gather(*trials, return_exceptions=True)
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
-        await self._end_process()
+        if self._process is not None:
+            # Its reader had not begun yet.
+            await _end(self._process)
 
-    async def _tried(self, task: tuple[str, str]) -> "_Outcome":
+    async def _tried(self, task: tuple[str, str]) -> _Outcome:
         """One trial for all who ask at the same time; it goes on when one of them leaves."""
         trial = self._trials.get(task)
         if trial is None:
-            trial = self._trials[task] = asyncio.create_task(self._try(*task), name="structure-trial")
-            trial.add_done_callback(lambda ended: self._forget(task, ended))
-        return await asyncio.shield(trial)
+            trial = self._trials[task] = _Trial(asyncio.create_task(self._try(*task), name="structure-trial"))
+            trial.task.add_done_callback(lambda _: self._forget(task, trial))
+        trial.askers += 1
+        try:
+            return await asyncio.shield(trial.task)
+        finally:
+            trial.askers -= 1
+            if not trial.askers and not trial.has_begun:
+                # Who leaves must not leave a queue behind for others.
+                trial.task.cancel()
+                self._forget(task, trial)
 
-    def _forget(self, task: tuple[str, str], trial: "asyncio.Task[_Outcome]") -> None:
-        del self._trials[task]
-        if not trial.cancelled():
+    def _forget(self, task: tuple[str, str], trial: _Trial) -> None:
+        if self._trials.get(task) is trial:
+            del self._trials[task]
+        if trial.task.done() and not trial.task.cancelled():
             # Nobody may be left to hear of it.
-            trial.exception()
+            trial.task.exception()
 
-    async def _try(self, kind: str, text: str) -> "_Outcome":
+    async def _try(self, kind: str, text: str) -> _Outcome:
         async with self._turn:
-            process = await self._started()
+            self._trials[kind, text].has_begun = True
+            process, waiting = await self._started()
             assert process.stdin is not None
             task_id = next(self._ids)
-            outcome = self._waiting[task_id] = asyncio.get_running_loop().create_future()
+            outcome = waiting[task_id] = asyncio.get_running_loop().create_future()
             try:
                 process.stdin.write(json.dumps({"id": task_id, "kind": kind, "text": text}).encode() + b"\n")
                 await process.stdin.drain()
@@ -131,9 +163,10 @@ class StructureChecker:
             except ConnectionError as error:
                 raise EngineError("structured output cannot be prepared") from error
             finally:
-                del self._waiting[task_id]
+                del waiting[task_id]
 
-    async def _started(self) -> asyncio.subprocess.Process:
+    async def _started(self) -> tuple[asyncio.subprocess.Process, _Waiting]:
+        """The process, and who waits for it: what comes of one that has ended is not to touch those of the next."""
         async with self._starting:
             if self._process is None or self._process.returncode is not None:
                 self._process = await asyncio.create_subprocess_exec(
@@ -141,30 +174,34 @@ class StructureChecker:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     limit=_LONGEST_LINE,
+                    # It ends with all that it has forked.
+                    start_new_session=True,
                 )
-                self._reader = asyncio.create_task(self._read(self._process), name="structure-checker")
-            return self._process
+                self._waiting = {}
+                self._reader = asyncio.create_task(self._read(self._process, self._waiting), name="structure-checker")
+            return self._process, self._waiting
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, process: asyncio.subprocess.Process, waiting: _Waiting) -> None:
         assert process.stdout is not None
         try:
             async for line in process.stdout:
                 answer = json.loads(line)
-                if (outcome := self._waiting.get(answer["id"])) and not outcome.done():
+                if (outcome := waiting.get(answer["id"])) and not outcome.done():
                     outcome.set_result(_Outcome(answer["error"], answer.get("grammar")))
         finally:
-            for outcome in self._waiting.values():
+            if self._process is process:
+                self._process = None
+            for outcome in waiting.values():
                 if not outcome.done():
                     outcome.set_exception(EngineError("structured output cannot be prepared"))
-            await self._end_process()
+            await _end(process)
 
-    async def _end_process(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a process and all that it has forked."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 def _task(structure: Structure) -> tuple[str, str]:

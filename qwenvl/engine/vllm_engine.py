@@ -79,6 +79,8 @@ class VLLMEngine:
             self._structures = StructureChecker(self._llm.get_tokenizer().vocab_file, info.vocab_size)
             self._watcher = asyncio.create_task(self._watch(), name="engine-watcher")
             await self._warm_up(info)
+            # Ahead of the first structure, which would wait for it for seconds.
+            await self._structures.start()
         except (OSError, RuntimeError, ValueError) as error:
             raise EngineError(f"the engine did not start: {error}") from error
         self._info = info

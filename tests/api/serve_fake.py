@@ -19,10 +19,29 @@ class DyingEngine(FakeEngine):
         await self.die()
 
 
+class LingeringEngine(DyingEngine):
+    """Dies, and does not come to an end by itself."""
+
+    async def stop(self) -> None:
+        logging.getLogger(__name__).info("lingering")
+        await asyncio.Event().wait()
+
+
 class SlowToStartEngine(FakeEngine):
     async def start(self) -> None:
         logging.getLogger(__name__).info("starting")
         await asyncio.Event().wait()
+
+
+class LateEngine(FakeEngine):
+    """Starts at SIGUSR1."""
+
+    async def start(self) -> None:
+        told_to_start = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, told_to_start.set)
+        logging.getLogger(__name__).info("starting")
+        await told_to_start.wait()
+        await super().start()
 
 
 class SteeredEngine(FakeEngine):
@@ -44,8 +63,10 @@ class SteeredEngine(FakeEngine):
 ENGINES = {
     "": FakeEngine,
     "dies": DyingEngine,
+    "lingers": LingeringEngine,
     "broken": broken_checkpoint_engine,
     "slow": SlowToStartEngine,
+    "late": LateEngine,
     "steered": SteeredEngine,
 }
 

@@ -44,6 +44,22 @@ async def test_health_checks_are_open() -> None:
         assert (await client.get("/health/")).status_code == 401
 
 
+async def test_bodies_for_open_paths_are_not_read() -> None:
+    """They would be memory that anyone can take."""
+    taken = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal taken
+        for _ in range(5):
+            taken += 1
+            yield b" " * 100
+
+    async with in_process(FakeEngine(), KEYS) as client:
+        response = await client.request("POST", "/health", content=chunks())
+        assert response.status_code == 405
+        assert taken == 0
+
+
 async def test_body_limit_by_header_and_by_reading(settings: Settings) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(5):

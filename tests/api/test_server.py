@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from qwenvl.api.connections import MAX_PIPELINED
 from tests.api.chatting import CHAT, body
 from tests.api.live import PATIENCE
 
@@ -69,6 +70,15 @@ def test_a_dead_engine_ends_it() -> None:
         assert "Traceback" not in log
 
 
+def test_a_signal_after_a_death_leaves_the_exit_code() -> None:
+    with process("lingers") as running:
+        url = read_until(running, SERVING)[1]
+        httpx.post(url + CHAT, json=body())
+        read_until(running, "lingering")
+        running.terminate()
+        assert running.wait(PATIENCE) == 1
+
+
 def test_a_broken_checkpoint_is_one_line() -> None:
     with process("broken") as running:
         assert running.wait(PATIENCE) == 1
@@ -92,3 +102,93 @@ def test_a_taken_port_is_one_line() -> None:
             assert rest_of_log(running) == (
                 f"qwenvl.api.server: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
             )
+
+
+def test_a_port_that_is_taken_while_the_engine_starts_is_one_line() -> None:
+    """Ports that are bound and not listened on can be bound again."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with process("late", port) as late:
+        read_until(late, "starting")
+        with process(port=port) as quick:
+            read_until(quick, SERVING)
+            late.send_signal(signal.SIGUSR1)
+            assert late.wait(PATIENCE) == 1
+            assert rest_of_log(late).splitlines()[-1].endswith(f"port {port}: Address already in use")
+
+
+@pytest.mark.parametrize("host", ["a..b", "nothing.invalid", "300.1.1.1"])
+def test_a_host_that_is_none_is_one_line(host: str) -> None:
+    with process(settings={"host": host}) as running:
+        assert running.wait(PATIENCE) == 1
+        assert rest_of_log(running).count("\n") == 1
+
+
+UPGRADE = (
+    b"GET /health?key=sk-secret HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+def test_websockets_are_requests_like_others() -> None:
+    """They once ended the server, whose timer took them for HTTP's connections."""
+    with process() as running:
+        url = read_until(running, SERVING)[1]
+        port = int(url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+            connection.sendall(UPGRADE)
+            assert connection.recv(1024).startswith(b"HTTP/1.1 200 ")
+        running.terminate()
+        assert running.wait(PATIENCE) == 0
+        log = rest_of_log(running)
+        assert "sk-secret" not in log
+        assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("begun", [b"GET /", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\n"])
+def test_heads_are_bounded(begun: bytes) -> None:
+    rest = b"a: b\r\n" if begun.endswith(b"\n") else b"aaaaaa"
+    with process() as running:
+        port = int(read_until(running, SERVING)[1].rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+            connection.sendall(begun + rest * 20_000)
+            answer = connection.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 431 ")
+            assert b"headers_too_large" in answer
+
+
+def test_what_follows_a_body_is_bounded() -> None:
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+    with process() as running:
+        port = int(read_until(running, SERVING)[1].rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+            connection.sendall(head)
+            with pytest.raises(ConnectionError):
+                send_for_ever(connection, b"a: b\r\n" * 10_000)
+
+
+def send_for_ever(connection: socket.socket, content: bytes) -> None:
+    while True:
+        connection.sendall(content)
+
+
+def test_pipelined_requests_end_with_their_connection() -> None:
+    content = json.dumps(body()).encode()
+    request = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+    with process("steered") as running:
+        port = int(read_until(running, SERVING)[1].rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+            connection.sendall(request % (CHAT.encode(), len(content), content) * 3)
+        running.send_signal(signal.SIGUSR1)
+        running.terminate()
+        assert running.wait(PATIENCE) == 0
+        assert "Traceback" not in rest_of_log(running)
+
+
+def test_few_requests_are_pipelined() -> None:
+    with process() as running:
+        port = int(read_until(running, SERVING)[1].rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection, suppress(ConnectionError):
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 500)
+            answers = b"".join(iter(lambda: connection.recv(65536), b""))
+            assert answers.count(b"HTTP/1.1 200 ") <= MAX_PIPELINED

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import psutil
@@ -9,7 +11,7 @@ import pytest
 from vllm.sampling_params import StructuredOutputsParams
 
 from qwenvl.engine import Structure
-from qwenvl.engine.structure import StructureChecker
+from qwenvl.engine.structure import AT_ONCE, StructureChecker
 from qwenvl.errors import EngineError, UserError
 from tests.vocabularies import PUBLISHED
 
@@ -17,7 +19,8 @@ from tests.vocabularies import PUBLISHED
 pytestmark = pytest.mark.slow
 
 VOCAB_SIZE = 151_936
-ENDLESS = Structure("regex", "(.*)*(.*)*(.*)*x")
+ENDLESS_REGEX = "(.*)*(.*)*(.*)*x"
+ENDLESS = Structure("regex", ENDLESS_REGEX)
 FINE = Structure("regex", "[a-z]{2}")
 
 
@@ -89,3 +92,77 @@ async def test_a_lost_process_is_started_again(checker: StructureChecker) -> Non
 async def test_any_json_object_needs_no_trial(checker: StructureChecker) -> None:
     await checker.check(Structure("json_object"))
     assert not processes()
+
+
+async def test_it_starts_ahead_of_the_first_structure(checker: StructureChecker) -> None:
+    await checker.start()
+    while not (started := processes()):  # noqa: ASYNC110 (its command line takes a moment to be there)
+        await asyncio.sleep(0)
+    await checker.check(FINE)
+    assert processes() == started
+
+
+async def test_it_may_stop_as_soon_as_it_has_started(checker: StructureChecker) -> None:
+    await checker.start()
+    await checker.stop()
+    assert not processes()
+
+
+async def test_who_leaves_the_queue_leaves_no_work(checker: StructureChecker) -> None:
+    await checker.check(FINE)
+    running = [asyncio.create_task(checker.check(Structure("regex", ENDLESS_REGEX + str(i)))) for i in range(AT_ONCE)]
+    (process,) = processes()
+    while len(process.children()) < AT_ONCE:  # noqa: ASYNC110 (another process's children are nothing to wait on)
+        await asyncio.sleep(0)
+    left = [asyncio.create_task(checker.check(Structure("regex", f"{ENDLESS_REGEX} {i}"))) for i in range(100)]
+    await asyncio.sleep(0)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    # Would wait for 25 rounds of those before it.
+    async with asyncio.timeout(20):
+        await checker.check(Structure("regex", "[0-9]"))
+        again = asyncio.create_task(checker.check(Structure("regex", f"{ENDLESS_REGEX} 0")))
+        with pytest.raises(UserError):
+            await again
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_nothing_is_left_of_what_was_being_tried() -> None:
+    checker = StructureChecker(PUBLISHED, VOCAB_SIZE, seconds=600)
+    await checker.check(FINE)
+    (process,) = processes()
+    waiting = asyncio.create_task(checker.check(ENDLESS))
+    while not (forks := process.children()):  # noqa: ASYNC110 (another process's children are nothing to wait on)
+        await asyncio.sleep(0)
+    await checker.stop()
+    await asyncio.gather(waiting, return_exceptions=True)
+    _, alive = psutil.wait_procs([process, *forks], timeout=10)
+    assert not alive
+
+
+SERVER = """
+import asyncio, sys
+from qwenvl.engine import Structure
+from qwenvl.engine.structure import StructureChecker
+
+async def main():
+    checker = StructureChecker(sys.argv[1], int(sys.argv[2]), seconds=600)
+    await checker.check(Structure("regex", "a"))
+    print("ready", flush=True)
+    await checker.check(Structure("regex", sys.argv[3]))
+
+asyncio.run(main())
+"""
+
+
+def test_nothing_outlives_a_server_that_is_killed() -> None:
+    arguments = [sys.executable, "-c", SERVER, str(PUBLISHED), str(VOCAB_SIZE), ENDLESS_REGEX]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        while len(children := psutil.Process(server.pid).children(recursive=True)) < 2:
+            pass
+        server.kill()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive

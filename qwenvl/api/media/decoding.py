@@ -12,13 +12,24 @@ import warnings
 import PIL.ExifTags
 import PIL.Image
 import PIL.ImageFile
+import PIL.TiffImagePlugin
 
+from qwenvl.api.media.containers import is_crumbled
 from qwenvl.model_executor.pictures import fit_image
 
 logger = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """What is decoded. Pillow knows more, of which some start other programs."""
+
+MAX_SIDE = 65_535
+"""Most pixels of a side: what a JPEG can have. To fit a picture takes memory by its longer side alone."""
+
+MAX_RUN_LENGTH_PIXELS = 2**24
+"""Most pixels of a BMP with run lengths, whose decoder is Python's: 10,000,000 take a second."""
+
+# TIFF's tags for the sides of its tiles.
+_TILE_SIDES = (322, 323)
 
 # By the value of EXIF's orientation, how to turn the picture upright.
 _TURNS = {
@@ -43,13 +54,13 @@ class PictureError(Exception):
 
 
 def count_pixels(content: bytes, max_pixels: int) -> int:
-    """Pixels of a picture by its header; nothing is decoded.
+    """Pixels of a picture by its header, or of one of its tiles where that is larger; nothing is decoded.
 
     Raises:
-        PictureError: empty, not one of ``FORMATS``, or more than ``max_pixels``.
+        PictureError: empty, not one of ``FORMATS``, more than ``max_pixels``, or made to keep its decoder busy.
     """
     with _open(content, max_pixels) as image:
-        return image.width * image.height
+        return max(image.width * image.height, _tile_pixels(image))
 
 
 def decode_picture(content: bytes, max_pixels: int, *, upright: bool) -> PIL.Image.Image:
@@ -65,7 +76,7 @@ def decode_picture(content: bytes, max_pixels: int, *, upright: bool) -> PIL.Ima
     """
     # Another library's wish for half pictures must not become an answer about half a picture.
     PIL.ImageFile.LOAD_TRUNCATED_IMAGES = False
-    image = _open(content, max_pixels)
+    image: PIL.Image.Image = _open(content, max_pixels)
     try:
         image.load()
     except Exception as error:
@@ -83,7 +94,7 @@ def fitted_bytes(content: bytes, max_pixels: int, image_size: int, *, upright: b
     image = decode_picture(content, max_pixels, upright=upright)
     try:
         return fit_image(image, image_size).tobytes()
-    except (ValueError, OSError, SyntaxError) as error:
+    except (ValueError, OSError, SyntaxError, MemoryError) as error:
         raise _damaged(error) from None
 
 
@@ -92,9 +103,11 @@ def fitted_image(pixels: bytes, image_size: int) -> PIL.Image.Image:
     return PIL.Image.frombytes("RGB", (image_size, image_size), pixels)
 
 
-def _open(content: bytes, max_pixels: int) -> PIL.Image.Image:
+def _open(content: bytes, max_pixels: int) -> PIL.ImageFile.ImageFile:
     if not content:
         raise PictureError("the image is empty (0 bytes).")
+    if is_crumbled(content):
+        raise PictureError("the image is in too many pieces or scans. Save it again with another program.")
     _silence_pillow()
     try:
         image = PIL.Image.open(io.BytesIO(content), formats=FORMATS)
@@ -104,9 +117,33 @@ def _open(content: bytes, max_pixels: int) -> PIL.Image.Image:
         raise PictureError(f"the image must have at most {max_pixels} pixels.") from None
     except Exception as error:
         raise _damaged(error) from None
+    _check_size(image, max_pixels)
+    return image
+
+
+def _check_size(image: PIL.ImageFile.ImageFile, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         raise PictureError(f"the image must have at most {max_pixels} pixels, and has {image.width} x {image.height}.")
-    return image
+    if max(image.size) > MAX_SIDE:
+        raise PictureError(
+            f"the image must have at most {MAX_SIDE} pixels on each side, and has {image.width} x {image.height}."
+        )
+    if _tile_pixels(image) > max_pixels:
+        raise PictureError(f"the image must have tiles of at most {max_pixels} pixels.")
+    run_lengths = any(tile.codec_name == "bmp_rle" for tile in image.tile)
+    if run_lengths and image.width * image.height > MAX_RUN_LENGTH_PIXELS:
+        raise PictureError(
+            f"the image must have at most {MAX_RUN_LENGTH_PIXELS} pixels as a BMP with run lengths. Save it as a PNG."
+        )
+
+
+def _tile_pixels(image: PIL.ImageFile.ImageFile) -> int:
+    """Pixels of a tile, which is decoded whole however small the picture; 0 where there are none."""
+    if not isinstance(image, PIL.TiffImagePlugin.TiffImageFile):
+        return 0
+    width, height = (image.tag_v2.get(tag) for tag in _TILE_SIDES)
+    # Whatever else they may be, Pillow does not decode.
+    return width * height if isinstance(width, int) and isinstance(height, int) else 0
 
 
 def _silence_pillow() -> None:

@@ -102,6 +102,30 @@ def tiff_of_tiles(side: int) -> bytes:
     return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0" + data
 
 
+def jpeg_of_segments(count: int, segment: bytes) -> bytes:
+    """Many small segments before the picture."""
+    content = encoded(colorful(), "JPEG")
+    return content[:2] + segment * count + content[2:]
+
+
+def jpeg_of_scans(count: int) -> bytes:
+    """The last scan of a progressive JPEG over and over."""
+    content = encoded(colorful().convert("L"), "JPEG", progressive=True)
+    return content[:-2] + content[content.rindex(b"\xff\xda") : -2] * count + content[-2:]
+
+
+def png_of_chunks(count: int) -> bytes:
+    return png(1, 1, b"\0" * 4, *[png_chunk(b"abCd", b"")] * count)
+
+
+def bmp_of_runs(width: int, height: int) -> bytes:
+    """A BMP with run lengths, whose lines end after a pixel."""
+    data, palette = b"\1\0\0\0" * height, b"\0\0\0\0" * 256
+    start = 14 + 40 + len(palette)
+    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(data), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + head + palette + data
+
+
 def odd_pictures() -> Iterator[tuple[str, bytes]]:
     image = colorful()
     palette = image.quantize(16)

@@ -19,12 +19,17 @@ from tests.api.media.files import (
     NOT_PICTURES,
     ODD,
     SIZE,
+    bmp_of_runs,
     colorful,
     encoded,
     frames,
+    jpeg_of_scans,
+    jpeg_of_segments,
     oriented,
     png_header,
+    png_of_chunks,
     reference,
+    tiff_of_tiles,
 )
 
 LIMIT = 10**8
@@ -81,6 +86,51 @@ def test_hints(name: str, hint: str) -> None:
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_do_not_go_off(name: str) -> None:
     assert decode_picture(BOMBS[name], LIMIT, upright=True).size == (1, 1)
+
+
+BUSY = {
+    "a JPEG of segments": jpeg_of_segments(30_000, b"\xff\xe5\0\2"),
+    "a JPEG of restarts": jpeg_of_segments(30_000, b"\xff\xd0"),
+    "a JPEG of padding": jpeg_of_segments(30_000, b"\xff"),
+    "a JPEG of scans": jpeg_of_scans(200),
+    "a PNG of chunks": png_of_chunks(30_000),
+}
+
+
+@pytest.mark.parametrize("name", BUSY)
+def test_what_keeps_a_decoder_busy_is_refused(name: str) -> None:
+    with pytest.raises(PictureError, match="in too many pieces or scans"):
+        count_pixels(BUSY[name], LIMIT)
+
+
+@pytest.mark.parametrize("content", [jpeg_of_segments(500, b"\xff\xe5\0\2"), jpeg_of_scans(50), png_of_chunks(1000)])
+def test_many_pieces_are_fine(content: bytes) -> None:
+    assert count_pixels(content, LIMIT)
+    decode_picture(content, LIMIT, upright=True)
+
+
+def test_restarts_in_a_scan_are_no_pieces() -> None:
+    assert count_pixels(encoded(PIL.Image.effect_noise((2000, 1000), 50), "JPEG", restart_marker_blocks=1), LIMIT)
+
+
+@pytest.mark.parametrize("width", [65_536, 10**7])
+def test_sides_are_bounded(width: int) -> None:
+    """Fitting takes 32 bytes for each pixel of the longer side."""
+    for content in (png_header(width, 1), png_header(1, width)):
+        with pytest.raises(PictureError, match="at most 65535 pixels on each side"):
+            decode_picture(content, LIMIT, upright=True)
+
+
+def test_tiles_count_as_pixels() -> None:
+    assert count_pixels(tiff_of_tiles(128), LIMIT) == 128 * 128
+    with pytest.raises(PictureError, match="tiles of at most 100000000 pixels"):
+        decode_picture(tiff_of_tiles(16_384), LIMIT, upright=True)
+
+
+def test_run_lengths_are_for_small_pictures() -> None:
+    assert decode_picture(bmp_of_runs(60, 40), LIMIT, upright=True).size == (60, 40)
+    with pytest.raises(PictureError, match="as a BMP with run lengths"):
+        decode_picture(bmp_of_runs(5000, 5000), LIMIT, upright=True)
 
 
 @pytest.mark.parametrize(("width", "height"), [(11, 10), (13_000, 13_000), (100_000, 100_000)])

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from qwenvl.api import Settings
 from qwenvl.api.media.connecting import HEAD_BYTES
-from qwenvl.api.media.decoding import FORMATS
+from qwenvl.api.media.containers import MAX_PIECES, MAX_SCANS
+from qwenvl.api.media.decoding import FORMATS, MAX_RUN_LENGTH_PIXELS, MAX_SIDE
 from qwenvl.api.media.fetching import MAX_REDIRECTS
 from qwenvl.api.media.loader import MAX_FETCHES
 from qwenvl.api.media.urls import MAX_URL_LENGTH
@@ -36,4 +37,8 @@ def test_limits_that_no_setting_moves() -> None:
     assert HEAD_BYTES == 64 * 1024
     assert "64 KiB of headers" in " ".join(PAGE.split())
     assert (MAX_REDIRECTS, MAX_FETCHES) == (3, 4)
+    for limit in (MAX_SIDE, MAX_RUN_LENGTH_PIXELS, MAX_PIECES, MAX_SCANS):
+        assert f"| | {limit:,} |" in PAGE
+    for limit in (MAX_SIDE, MAX_RUN_LENGTH_PIXELS, MAX_PIECES, MAX_SCANS):
+        assert f"| | {limit:,} |" in PAGE
     assert all(name.lower() in PAGE.lower() for name in FORMATS)
