@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 from sse_starlette.sse import AppStatus, SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
@@ -99,14 +99,15 @@ class _ClosingResponse(EventSourceResponse):
                 logger.info("a client read nothing of its stream for %g s", SEND_SECONDS)
 
 
-async def _encoded(first: str | NamedEvent, rest: AsyncGenerator[str | NamedEvent]) -> AsyncGenerator[ServerSentEvent]:
+async def _encoded(first: str | NamedEvent, rest: AsyncGenerator[str | NamedEvent]) -> AsyncGenerator[bytes]:
     yield encode_event(first)
     async for event in rest:
         yield encode_event(event)
 
 
-def encode_event(event: str | NamedEvent) -> ServerSentEvent:
+def encode_event(event: str | NamedEvent) -> bytes:
     """One event, its data on one line whatever the client takes for a line end."""
-    name, data = (event.name, event.data) if isinstance(event, NamedEvent) else (None, event)
-    escaped = _LINE_SEPARATORS.sub(lambda separator: f"\\u{ord(separator[0]):04x}", data)
-    return ServerSentEvent(escaped, event=name, sep="\n")
+    name, data = (f"event: {event.name}\n", event.data) if isinstance(event, NamedEvent) else ("", event)
+    if not data.isascii():
+        data = _LINE_SEPARATORS.sub(lambda separator: f"\\u{ord(separator[0]):04x}", data)
+    return f"{name}data: {data}\n\n".encode()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from qwenvl.errors import CheckpointError, EngineBusyError, EngineDeadError, Eng
 from qwenvl.model_executor import plugin
 from qwenvl.model_executor.config import QWenConfig
 from qwenvl.model_executor.tokenizer import QWenTokenizer
+from qwenvl.model_executor.vllm_plugin import orphans
 
 DEATH_POLL_SECONDS = 0.25
 
@@ -86,6 +88,7 @@ class VLLMEngine:
         self._info = info
 
     async def _load(self) -> AsyncLLM:
+        os.environ[orphans.VARIABLE] = "1"
         loading = asyncio.ensure_future(asyncio.to_thread(AsyncLLM.from_engine_args, self._args))
         try:
             return await asyncio.shield(loading)

@@ -56,14 +56,14 @@ class LiveServer:
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the server's own event loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(self._patience)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(self._patience)
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        self._loop.call_soon_threadsafe(callback)
+        self.loop.call_soon_threadsafe(callback)
 
     def _run(self) -> None:
         async def serve() -> None:
-            self._loop = asyncio.get_running_loop()
+            self.loop = asyncio.get_running_loop()
             await self._server.serve([self._listener])
 
         asyncio.run(serve())

@@ -39,7 +39,7 @@ async def test_events_are_closed_wherever_the_client_leaves(leaving_at: str, lea
 
 def test_every_line_reader_sees_one_line() -> None:
     text = "a\u2028b\u2029c\x85d\ne"
-    event = encode_event(json.dumps({"text": text}, ensure_ascii=False)).encode().decode()
+    event = encode_event(json.dumps({"text": text}, ensure_ascii=False)).decode()
     assert event.endswith("\n\n")
     (line, blank) = event.splitlines()
     assert blank == ""

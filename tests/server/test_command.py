@@ -105,6 +105,14 @@ async def test_engine_dies_under_load(built_in: tuple[ServerProcess, str, str]) 
     assert "the engine died" in server.output
 
 
+def test_killed(built_in: tuple[ServerProcess, str, str]) -> None:
+    server, _, _ = built_in
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+    _, left = psutil.wait_procs(children, timeout=20)
+    assert not left
+
+
 def test_stopped_while_loading(tmp_path: Path) -> None:
     environment = {"QWENVL_CACHE": str(tmp_path / "cache")}
     with server_process(["qwenvl.cli", "serve", "--port", "0"], tmp_path / "log", environment) as server:

@@ -76,8 +76,6 @@ class ChatCompletions:
             completion.prompt_logprobs = await to_thread.run_sync(
                 write_prompt_logprobs, watched.positions, wire.prompt_logprobs, header.vocabulary
             )
-        if wire.service_tier is not None:
-            completion.service_tier = "default"
         return completion
 
     async def events(self, wire: ChatCompletionRequest, context: RequestContext) -> AsyncGenerator[str]:
@@ -94,9 +92,7 @@ class ChatCompletions:
                 aclosing(stream(steps, header)) as chunks,
             ):
                 async for chunk in chunks:
-                    if wire.service_tier is not None:
-                        chunk.service_tier = "default"
-                    yield chunk.model_dump_json(exclude_unset=True)
+                    yield chunk
 
     async def _prepare(
         self, wire: ChatCompletionRequest, context: RequestContext
@@ -136,6 +132,7 @@ class ChatCompletions:
             prompt_token_ids=shown_token_ids(prompt.token_ids, info) if wire.return_token_ids else None,
             include_usage=bool(wire.stream_options and wire.stream_options.include_usage),
             tokens_as_ids=bool(wire.return_tokens_as_token_ids),
+            service_tier="default" if wire.service_tier is not None else None,
             form=form,
             echo=echoed_text(wire.messages) if wire.echo else "",
             id=f"chatcmpl-{wire.request_id or uuid.uuid4().hex}",

@@ -1,10 +1,12 @@
 """Engine steps to OpenAI's answers: one object, or the chunks of a stream."""
 
 import hashlib
+import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from qwenvl.api.chat.objects import (
     AssistantMessage,
@@ -26,6 +28,8 @@ from qwenvl.chat import Vocabulary
 from qwenvl.engine import Delta, ModelInfo, PositionLogprobs, Step, TokenLogprob, Usage
 from qwenvl.errors import EngineError
 
+_JSON = json.JSONEncoder(ensure_ascii=False)
+
 
 @dataclass(frozen=True)
 class AnswerHeader:
@@ -45,6 +49,7 @@ class AnswerHeader:
     tokens_as_ids: bool = False
     form: ToolForm | None = None
     echo: str = ""
+    service_tier: Literal["default"] | None = None
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -80,38 +85,45 @@ async def collect(steps: AsyncIterator[Step], header: AnswerHeader) -> ChatCompl
         choices=[answer.choice(index) for index, answer in enumerate(answers)],
         usage=write_usage(usage),
     )
+    if header.service_tier is not None:
+        completion.service_tier = header.service_tier
     if header.prompt_token_ids is not None:
         completion.prompt_token_ids = header.prompt_token_ids
     return completion
 
 
-async def stream(steps: AsyncIterator[Step], header: AnswerHeader) -> AsyncGenerator[ChatCompletionChunk]:
-    """The answer as chunks: roles, contents, finishes, and the usage where asked for.
+async def stream(steps: AsyncIterator[Step], header: AnswerHeader) -> AsyncGenerator[str]:
+    """The answer as chunks, each a JSON object: roles, contents, finishes, and the usage where asked for.
 
     Raises:
         EngineError: the steps end before the answer does.
     """
     usage = Usage(0, 0)
     opened = False
+    frames = _ContentFrames(header)
     unfinished = set(range(header.n))
     readers = [AnswerReader(header.form) for _ in range(header.n)]
     async for step in steps:
         if not opened:
             opened = True
             for chunk in _opening(header):
-                yield chunk
+                yield _json(chunk)
         usage = step.usage
         for delta in step.deltas:
+            if frames.hold(delta):
+                if delta.text:
+                    yield frames.write(delta)
+                continue
             if delta.finish_reason is not None:
                 unfinished.discard(delta.index)
             for choice in _chunk_choices(delta, readers[delta.index], header):
-                yield _chunk(header, [choice])
+                yield _json(_chunk(header, [choice]))
     if unfinished:
         raise _cut_short()
     if header.include_usage:
         last = _chunk(header, [])
         last.usage = write_usage(usage)
-        yield last
+        yield _json(last)
 
 
 def write_usage(usage: Usage) -> CompletionUsage:
@@ -193,6 +205,36 @@ def _message(deltas: Sequence[ChoiceDelta]) -> AssistantMessage:
     return message
 
 
+class _ContentFrames:
+    """Chunks that hold a piece of content and nothing else, as almost all of a stream do.
+
+    They differ in that piece alone. Writing it between two strings takes a fifth of the time of a model for each chunk.
+    """
+
+    def __init__(self, header: AnswerHeader) -> None:
+        self._header = header
+        self._frames: dict[int, tuple[str, str]] = {}
+        self._is_plain = header.form is None and not header.with_token_ids
+
+    def hold(self, delta: Delta) -> bool:
+        """Whether all that is to be told of ``delta`` is its text."""
+        return self._is_plain and delta.finish_reason is None and delta.logprobs is None
+
+    def write(self, delta: Delta) -> str:
+        if delta.index not in self._frames:
+            mark = uuid.uuid4().hex
+            content = ChoiceDelta(content=mark)
+            choice = ChunkChoice(index=delta.index, delta=content, logprobs=None, finish_reason=None)
+            before, _, after = _json(_chunk(self._header, [choice])).partition(f'"{mark}"')
+            self._frames[delta.index] = before, after
+        before, after = self._frames[delta.index]
+        return f"{before}{_JSON.encode(delta.text)}{after}"
+
+
+def _json(chunk: ChatCompletionChunk) -> str:
+    return chunk.model_dump_json(exclude_unset=True)
+
+
 def _opening(header: AnswerHeader) -> Iterator[ChatCompletionChunk]:
     """A chunk for each answer's role, and one for what it echoes; the prompt's ids go with the first."""
     for index in range(header.n):
@@ -242,6 +284,8 @@ def _chunk(header: AnswerHeader, choices: list[ChunkChoice]) -> ChatCompletionCh
         system_fingerprint=header.system_fingerprint,
         choices=choices,
     )
+    if header.service_tier is not None:
+        chunk.service_tier = header.service_tier
     if header.include_usage:
         chunk.usage = None
     return chunk

@@ -24,6 +24,7 @@ from qwenvl.model_executor.config import TEXT_ARCHITECTURE, VISION_ARCHITECTURE,
 from qwenvl.model_executor.rotary import prompt_bucket
 from qwenvl.model_executor.tokenizer import QWenTokenizer
 from qwenvl.model_executor.vllm_plugin.detokenizer import QWenDetokenizer
+from qwenvl.model_executor.vllm_plugin.orphans import end_with_parent
 
 TOKENIZER_MODE = "qwen"
 """The usual transformers tokenizer, with a renderer of our own: vLLM chooses both by this one name."""
@@ -69,6 +70,7 @@ def apply() -> None:
     """Install the patches, once."""
     if hasattr(EngineCore, "count_unfinished_requests"):
         return
+    end_with_parent()
     TokenizerRegistry.register(TOKENIZER_MODE, "vllm.tokenizers.hf", "CachedHfTokenizer")
     RENDERER_REGISTRY.register(TOKENIZER_MODE, "qwenvl.model_executor.vllm_plugin.renderer", "QWenRenderer")
     for architecture in (TEXT_ARCHITECTURE, VISION_ARCHITECTURE):

@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import AsyncIterator
 
@@ -14,6 +15,10 @@ INFO = model_info()
 
 def header(n: int = 1, prompt_token_ids: list[int] | None = None) -> AnswerHeader:
     return AnswerHeader("tiny", fingerprint(INFO), INFO.vocabulary, n, prompt_token_ids)
+
+
+def openais(chunk: str) -> ChatCompletionChunk:
+    return ChatCompletionChunk.model_validate_json(chunk, strict=True)
 
 
 async def steps(*deltas: Delta) -> AsyncIterator[Step]:
@@ -62,17 +67,29 @@ async def test_interleaved_answers_are_told_apart() -> None:
 
 async def test_text_that_lags_behind_sends_no_empty_chunks() -> None:
     deltas = (Delta(0, "", (1,)), Delta(0, "é", (2,)), Delta(0, "", (3,), finish_reason="stop"))
-    chunks = [chunk async for chunk in stream(steps(*deltas), header())]
-    for chunk in chunks:
-        ChatCompletionChunk.model_validate_json(chunk.model_dump_json(exclude_unset=True), strict=True)
-    assert [chunk.choices[0].delta.content for chunk in chunks] == ["", "é", ""]
+    chunks = [openais(chunk) async for chunk in stream(steps(*deltas), header())]
+    assert [chunk.choices[0].delta.content for chunk in chunks] == ["", "é", None]
     assert [chunk.choices[0].finish_reason for chunk in chunks] == [None, None, "stop"]
 
 
 async def test_text_that_lags_behind_still_sends_its_tokens() -> None:
     deltas = (Delta(0, "", (1,)), Delta(0, "é", (2,), finish_reason="length"))
-    chunks = [chunk async for chunk in stream(steps(*deltas), header(1, [7]))]
-    assert [chunk.choices[0].token_ids for chunk in chunks] == [[], [1], [2], []]
+    chunks = [json.loads(chunk) async for chunk in stream(steps(*deltas), header(1, [7]))]
+    assert [chunk["choices"][0].get("token_ids") for chunk in chunks] == [None, [1], [2], None]
+
+
+async def test_pieces_are_written_as_whole_chunks_are() -> None:
+    pieces = ['"', "\\n", "\x00\x1f", "\u2028", "好", "{}", "%s"]
+    deltas = [Delta(i % 2, piece, (1,)) for i, piece in enumerate(pieces)]
+    ends = [Delta(i, "", (2,), finish_reason="stop") for i in range(2)]
+    chunks = [openais(chunk) async for chunk in stream(steps(*deltas, *ends), header(2))]
+    opening, written = chunks[:2], chunks[2 : 2 + len(pieces)]
+    assert [(chunk.choices[0].index, chunk.choices[0].delta.content) for chunk in written] == [
+        (delta.index, delta.text) for delta in deltas
+    ]
+    assert {(chunk.id, chunk.created, chunk.model, chunk.system_fingerprint) for chunk in written} == {
+        (opening[0].id, opening[0].created, opening[0].model, opening[0].system_fingerprint)
+    }
 
 
 def test_fingerprint_follows_model_and_versions() -> None:
