@@ -4,7 +4,8 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import TypeAlias
 
 import psutil
 import pytest
@@ -24,17 +25,27 @@ ENDLESS = Structure("regex", ENDLESS_REGEX)
 FINE = Structure("regex", "[a-z]{2}")
 
 
+Processes: TypeAlias = Callable[[], list[psutil.Process]]
+
+
 @pytest.fixture
-async def checker() -> AsyncIterator[StructureChecker]:
+def processes() -> Processes:
+    """Those of this test: an engine that other tests keep for the whole run has one too."""
+
+    def children() -> list[psutil.Process]:
+        return [child for child in psutil.Process().children() if "qwenvl.engine.grammar_process" in child.cmdline()]
+
+    of_others = children()
+    return lambda: [child for child in children() if child not in of_others]
+
+
+@pytest.fixture
+async def checker(processes: Processes) -> AsyncIterator[StructureChecker]:
     """On the vocabulary of the released models: what a grammar costs grows with it."""
     checker = StructureChecker(PUBLISHED, VOCAB_SIZE, seconds=1)
     yield checker
     await checker.stop()
     assert not processes()
-
-
-def processes() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "qwenvl.engine.grammar_process" in child.cmdline()]
 
 
 async def test_what_costs_too_much_is_refused_and_keeps_nobody_waiting(checker: StructureChecker) -> None:
@@ -66,7 +77,9 @@ async def test_what_looks_costly_and_is_not_passes(checker: StructureChecker) ->
         await checker.check(structure)
 
 
-async def test_one_trial_serves_all_who_ask_and_outlives_who_leaves(checker: StructureChecker) -> None:
+async def test_one_trial_serves_all_who_ask_and_outlives_who_leaves(
+    checker: StructureChecker, processes: Processes
+) -> None:
     asking = [asyncio.create_task(checker.check(FINE)) for _ in range(20)]
     while not processes():  # noqa: ASYNC110 (it is being started)
         await asyncio.sleep(0)
@@ -77,7 +90,7 @@ async def test_one_trial_serves_all_who_ask_and_outlives_who_leaves(checker: Str
     assert not any(isinstance(outcome, Exception) for outcome in outcomes[1:])
 
 
-async def test_a_lost_process_is_started_again(checker: StructureChecker) -> None:
+async def test_a_lost_process_is_started_again(checker: StructureChecker, processes: Processes) -> None:
     await checker.check(FINE)
     (process,) = processes()
     waiting = asyncio.create_task(checker.check(ENDLESS))
@@ -89,12 +102,12 @@ async def test_a_lost_process_is_started_again(checker: StructureChecker) -> Non
     await checker.check(Structure("regex", "[0-9]"))
 
 
-async def test_any_json_object_needs_no_trial(checker: StructureChecker) -> None:
+async def test_any_json_object_needs_no_trial(checker: StructureChecker, processes: Processes) -> None:
     await checker.check(Structure("json_object"))
     assert not processes()
 
 
-async def test_it_starts_ahead_of_the_first_structure(checker: StructureChecker) -> None:
+async def test_it_starts_ahead_of_the_first_structure(checker: StructureChecker, processes: Processes) -> None:
     await checker.start()
     while not (started := processes()):  # noqa: ASYNC110 (its command line takes a moment to be there)
         await asyncio.sleep(0)
@@ -102,13 +115,13 @@ async def test_it_starts_ahead_of_the_first_structure(checker: StructureChecker)
     assert processes() == started
 
 
-async def test_it_may_stop_as_soon_as_it_has_started(checker: StructureChecker) -> None:
+async def test_it_may_stop_as_soon_as_it_has_started(checker: StructureChecker, processes: Processes) -> None:
     await checker.start()
     await checker.stop()
     assert not processes()
 
 
-async def test_who_leaves_the_queue_leaves_no_work(checker: StructureChecker) -> None:
+async def test_who_leaves_the_queue_leaves_no_work(checker: StructureChecker, processes: Processes) -> None:
     await checker.check(FINE)
     running = [asyncio.create_task(checker.check(Structure("regex", ENDLESS_REGEX + str(i)))) for i in range(AT_ONCE)]
     (process,) = processes()
@@ -128,7 +141,7 @@ async def test_who_leaves_the_queue_leaves_no_work(checker: StructureChecker) ->
     await asyncio.gather(*running, return_exceptions=True)
 
 
-async def test_nothing_is_left_of_what_was_being_tried() -> None:
+async def test_nothing_is_left_of_what_was_being_tried(processes: Processes) -> None:
     checker = StructureChecker(PUBLISHED, VOCAB_SIZE, seconds=600)
     await checker.check(FINE)
     (process,) = processes()
