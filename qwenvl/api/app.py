@@ -23,7 +23,7 @@ from qwenvl.api.cross_origin import cross_origin
 from qwenvl.api.gateway import Gateway
 from qwenvl.api.lifecycle import Lifecycle
 from qwenvl.api.media.loader import ImageLoader
-from qwenvl.api.middleware import Authentication, BodyLimit, RequestBoundary, RequestLimits
+from qwenvl.api.middleware import Authentication, BodyLimit, RequestBoundary, RequestLimits, Turns
 from qwenvl.api.responses.operation import Responses
 from qwenvl.api.responses.routes import responses_routes
 from qwenvl.api.responses.store import ResponseStore
@@ -88,6 +88,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         middleware=[
             Middleware(Telemetry, metrics=metrics, tracing=tracing),
             Middleware(RequestBoundary, lifecycle=lifecycle),
+            Middleware(Turns),
             *cross_origin(settings.cors_origins),
             Middleware(Authentication, keyring=keyring_of(settings)),
             Middleware(RequestLimits, limits=limits),

@@ -88,6 +88,23 @@ class RequestBoundary:
                 raise
 
 
+class Turns:
+    """Takes one request into work between two rounds of the event loop.
+
+    When hundreds come at the same moment, the streams that are running wait for one of them at a time, not for all.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            async with self._turn:
+                await asyncio.sleep(0)
+        await self._app(scope, receive, send)
+
+
 class Authentication:
     """Tells who asks, and wants a key for every path but the health checks', whether it exists or not."""
 

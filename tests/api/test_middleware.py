@@ -1,9 +1,12 @@
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from qwenvl.api import Settings
+from qwenvl.api.middleware import Turns
 from tests.api.chatting import CHAT, body, error_of
 from tests.api.live import LiveServer, in_process
 from tests.fake_engine import FakeEngine
@@ -96,3 +99,43 @@ async def test_request_id(client: httpx.AsyncClient, brought: str, kept: bool) -
         response = await client.get(path, headers=[(b"X-Request-Id", brought.encode())])
         assert (response.headers["x-request-id"] == brought) is kept
         assert response.headers["x-request-id"]
+
+
+async def test_a_rush_of_requests_leaves_the_loop_to_others() -> None:
+    rounds = 0
+    begun_in: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun_in.append(rounds)
+
+    async def other_work() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    turns = Turns(app)
+    other = asyncio.create_task(other_work())
+    await asyncio.gather(*(turns({"type": "http", "path": CHAT}, no_body, nowhere) for _ in range(100)))
+    other.cancel()
+    assert len(set(begun_in)) == len(begun_in) == 100
+
+
+async def test_health_checks_wait_for_no_turn() -> None:
+    answered: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        answered.append(scope["path"])
+
+    turns = Turns(app)
+    paths = [*[CHAT] * 50, "/health"]
+    await asyncio.gather(*(turns({"type": "http", "path": path}, no_body, nowhere) for path in paths))
+    assert answered[0] == "/health"
+
+
+async def no_body() -> Message:
+    raise AssertionError("nothing reads it")
+
+
+async def nowhere(message: Message) -> None:
+    raise AssertionError("nothing is sent")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-INTERVAL_SECONDS = 0.5
+INTERVAL_SECONDS = 0.1
 
 
 @asynccontextmanager
