@@ -54,16 +54,19 @@ class Stretch:
     children_mib: float | None
 
 
-async def soak(args: argparse.Namespace) -> list[Stretch]:
-    """Run all stretches, one after the other, and print each as it ends."""
+async def soak(args: argparse.Namespace) -> tuple[list[Stretch], Stretch]:
+    """Run all stretches, one after the other, and print each as it ends, then all of them as one."""
     headers = {"Authorization": f"Bearer {args.api_key}"} if args.api_key else {}
     limits = httpx.Limits(max_connections=args.streams + 1, max_keepalive_connections=args.streams + 1)
     stretches: list[Stretch] = []
+    everything: list[Outcome] = []
+    seconds_in_all = 0.0
     async with httpx.AsyncClient(base_url=args.base_url, headers=headers, limits=limits, timeout=args.timeout) as http:
         model = args.model or (await http.get("/v1/models")).raise_for_status().json()["data"][0]["id"]
         workload = Workload(model, args.words, args.max_tokens, args.images)
         size = max(args.streams, args.requests // args.stretches)
         print(HEAD)
+        first = await lag_buckets(http)
         for start in range(0, args.requests, size):
             before = await lag_buckets(http)
             # Distinct pictures are made here: outside of the timed part, and thrown away after it.
@@ -77,7 +80,12 @@ async def soak(args: argparse.Namespace) -> list[Stretch]:
             for outcome in outcomes:
                 if outcome.error is not None:
                     print(outcome.error, file=sys.stderr)
-    return stretches
+            everything += outcomes
+            seconds_in_all += seconds
+        lag = ticks_between(first, await lag_buckets(http))
+        whole = describe(args.requests, everything, seconds_in_all, lag, args.pid)
+        print(row(whole, "all"))
+    return stretches, whole
 
 
 async def lag_buckets(http: httpx.AsyncClient) -> dict[float, float]:
@@ -137,11 +145,11 @@ HEAD = (
 )
 
 
-def row(stretch: Stretch) -> str:
+def row(stretch: Stretch, name: str | None = None) -> str:
     ttft = f"{_milliseconds(stretch.ttft_p50)} / {_milliseconds(stretch.ttft_p99)}"
     lag = " / ".join(_milliseconds(value) for value in (stretch.lag_p50, stretch.lag_p99, stretch.lag_max))
     return (
-        f"| {stretch.requests} | {stretch.dropped} | {stretch.requests_per_second:.1f} "
+        f"| {name or stretch.requests} | {stretch.dropped} | {stretch.requests_per_second:.1f} "
         f"| {stretch.output_tokens_per_second:.0f} | {ttft} | {lag} | {_whole(stretch.server_mib)} "
         f"| {_whole(stretch.children_mib)} |"
     )
@@ -176,13 +184,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 1 where anything was dropped."""
     args = parse_args(argv)
-    stretches = asyncio.run(soak(args))
+    stretches, whole = asyncio.run(soak(args))
     if args.output:
         settings: dict[str, Any] = {k: v for k, v in vars(args).items() if k not in ("api_key", "output", "pid")}
-        result = {**environment.describe(), "settings": settings, "results": [asdict(s) for s in stretches]}
+        figures = {"results": [asdict(stretch) for stretch in stretches], "all": asdict(whole)}
+        result = {**environment.describe(), "settings": settings, **figures}
         args.output.parent.mkdir(parents=True, exist_ok=True)
         args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return int(any(stretch.dropped for stretch in stretches))
+    return int(whole.dropped > 0)
 
 
 if __name__ == "__main__":

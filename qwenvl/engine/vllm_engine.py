@@ -36,6 +36,11 @@ from qwenvl.model_executor.vllm_plugin import orphans
 DEATH_POLL_SECONDS = 0.25
 
 
+OUTPUTS_AT_ONCE = 32
+"""Answers that a step moves on between two rounds of the event loop. By vLLM's own 128 each round takes four times as
+long, and so does whatever else waits for its turn."""
+
+
 class VLLMEngine:
     """Implements :class:`qwenvl.engine.Engine`.
 
@@ -89,6 +94,7 @@ class VLLMEngine:
 
     async def _load(self) -> AsyncLLM:
         os.environ[orphans.VARIABLE] = "1"
+        os.environ.setdefault("VLLM_V1_OUTPUT_PROC_CHUNK_SIZE", str(OUTPUTS_AT_ONCE))
         loading = asyncio.ensure_future(asyncio.to_thread(AsyncLLM.from_engine_args, self._args))
         try:
             return await asyncio.shield(loading)

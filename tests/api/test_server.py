@@ -1,11 +1,14 @@
 """The serving process: its log, its signals, its exit code."""
 
+import asyncio
+import gc
 import json
 import re
 import signal
 import socket
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +18,7 @@ import httpx
 import pytest
 
 from qwenvl.api.connections import MAX_PIPELINED
+from qwenvl.api.server import NEVER, _collecting_rarely
 from tests.api.chatting import CHAT, body
 from tests.api.live import PATIENCE
 
@@ -192,3 +196,28 @@ def test_few_requests_are_pipelined() -> None:
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 500)
             answers = b"".join(iter(lambda: connection.recv(65536), b""))
             assert answers.count(b"HTTP/1.1 200 ") <= MAX_PIPELINED
+
+
+async def test_the_collector_leaves_what_is_there_alone() -> None:
+    thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
+    async with _collecting_rarely():
+        assert gc.get_freeze_count() > frozen
+        assert gc.get_threshold()[2] == NEVER
+    assert gc.get_threshold() == thresholds
+    assert gc.get_freeze_count() == 0
+
+
+async def test_what_young_collections_miss_is_found_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Knot:
+        pass
+
+    monkeypatch.setattr("qwenvl.api.server.COLLECT_SECONDS", 0.0)
+    knot = Knot()
+    knot.itself = knot  # type: ignore[attr-defined]
+    gone = asyncio.Event()
+    weakref.finalize(knot, gone.set)
+    async with _collecting_rarely():
+        gc.unfreeze()
+        del knot
+        async with asyncio.timeout(PATIENCE):
+            await gone.wait()

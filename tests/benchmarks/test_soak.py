@@ -10,12 +10,14 @@ def test_all_stretches_are_run_and_written_down(tmp_path, capsys):
     with serving(server) as url:
         arguments = ["--base-url", url, "--pid", str(os.getpid()), "--output", str(output)]
         assert main([*arguments, "--streams", "8", "--requests", "40", "--stretches", "4", "--max-tokens", "3"]) == 0
-    rows = json.loads(output.read_text())["results"]
+    written = json.loads(output.read_text())
+    rows = written["results"]
+    assert (written["all"]["requests"], written["all"]["dropped"]) == (40, 0)
     assert [row["requests"] for row in rows] == [10, 20, 30, 40]
     assert all(row["dropped"] == 0 and row["server_mib"] > 1 for row in rows)
     assert all(row["lag_p99"] is None for row in rows)
     assert server.most_in_flight <= 8
-    assert capsys.readouterr().out.count("\n") == 6
+    assert capsys.readouterr().out.count("\n") == 7
 
 
 def test_what_is_dropped_is_counted(capsys):

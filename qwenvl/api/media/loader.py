@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -104,13 +105,13 @@ class ImageLoader:
     async def _load(self, target: Target | None, reference: ImageReference, request: "_Request") -> PIL.Image.Image:
         try:
             if target is None:
-                max_bytes = self._settings.max_image_bytes
-                content = await self._in_thread(decode_data_url, reference.url.strip(), max_bytes)
-                return await self._picture(content, request.image_size)
+                url = reference.url.strip()
+                read = partial(decode_data_url, url, self._settings.max_image_bytes)
+                return await self._picture(read, request.image_size)
             # Both are held until it is decoded, so that what was fetched does not pile up either.
             async with request.fetches, self._slots.slot(request, target.host):
                 content = await self._fetch(target, reference)
-                return await self._picture(content, request.image_size)
+                return await self._picture(lambda: content, request.image_size)
         except DataUrlError as error:
             raise _bad_url(reference, f" {error}") from None
         except PictureError as error:
@@ -135,20 +136,27 @@ class ImageLoader:
                 f"{self._settings.image_timeout:g} seconds.",
             ) from None
 
-    async def _picture(self, content: bytes, image_size: int) -> PIL.Image.Image:
-        key = (await self._in_thread(_digest, content), image_size, self._settings.apply_exif_orientation)
-        pixels = self._cache.get(key) or await self._decoding.run(key, partial(self._decode, content, key))
-        return await self._in_thread(fitted_image, pixels, image_size)
+    async def _picture(self, read: Callable[[], bytes], image_size: int) -> PIL.Image.Image:
+        # Every change of threads costs milliseconds on a machine that is busy: two for a new picture, one for a known.
+        picture = await self._in_thread(self._examine, read, image_size)
+        pixels = picture.pixels or await self._decoding.run(picture.key, partial(self._decode, picture))
+        return fitted_image(pixels, image_size)
 
-    async def _decode(self, content: bytes, key: Key) -> bytes:
+    def _examine(self, read: Callable[[], bytes], image_size: int) -> "_Examined":
+        content = read()
+        key = (hashlib.sha256(content).digest(), image_size, self._settings.apply_exif_orientation)
+        pixels = self._cache.get(key)
+        count = 0 if pixels else count_pixels(content, self._settings.max_image_pixels)
+        return _Examined(content, key, pixels, count)
+
+    async def _decode(self, picture: "_Examined") -> bytes:
         max_pixels = self._settings.max_image_pixels
-        work = partial(fitted_bytes, content, max_pixels, key[1], upright=key[2])
-        count = await self._in_thread(count_pixels, content, max_pixels)
         # Large ones one at a time: all threads together hold less than two of the largest pictures that are allowed.
-        large = count > max_pixels // self._settings.image_threads
+        large = picture.count > max_pixels // self._settings.image_threads
+        _, image_size, upright = picture.key
         async with self._large if large else nullcontext():
-            pixels = await self._in_thread(work)
-        self._cache.put(key, pixels)
+            pixels = await self._in_thread(fitted_bytes, picture.content, max_pixels, image_size, upright)
+        self._cache.put(picture.key, pixels)
         return pixels
 
     async def _in_thread(self, work: Callable[..., ResultT], *args: object) -> ResultT:
@@ -165,6 +173,16 @@ class ImageLoader:
                     await asyncio.wait((done,))
 
 
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """An encoded picture: its key, its pixels where the cache has them, else how many it will have."""
+
+    content: bytes
+    key: Key
+    pixels: bytes | None
+    count: int
+
+
 class _Request:
     """What the images of one request have in common."""
 
@@ -175,7 +193,3 @@ class _Request:
 
 def _bad_url(reference: ImageReference, reason: str) -> ImageError:
     return ImageError(f"{reference.param}{reason}", param=reference.param, code="invalid_image_url")
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
