@@ -10,6 +10,7 @@ from qwenvl.engine import GenerationRequest
 from qwenvl.errors import EngineDeadError
 from tests.engine.asking import request
 from tests.parity.golden import CHECKPOINT
+from tests.processes import command_of
 from tests.stack import KV_CACHE_BYTES
 
 pytestmark = pytest.mark.slow
@@ -40,7 +41,8 @@ async def test_everyone_hears_of_it_and_nothing_is_left() -> None:
     for _ in reading:
         await begun.get()
     ours = set(psutil.Process().children(recursive=True)) - before
-    (core,) = (child for child in ours if "EngineCore" in " ".join(child.cmdline()))
+    commands = {child: command_of(child) for child in ours}
+    (core,) = (child for child, command in commands.items() if "EngineCore" in command)
     core.kill()
 
     async with asyncio.timeout(PATIENCE):
@@ -53,5 +55,5 @@ async def test_everyone_hears_of_it_and_nothing_is_left() -> None:
     assert await engine.drain(PATIENCE)
     await engine.stop()
     await engine.stop()
-    workers = [child for child in ours if child.is_running() and "multiprocessing" not in " ".join(child.cmdline())]
+    workers = [child for child, command in commands.items() if "multiprocessing" not in command]
     assert not psutil.wait_procs(workers, PATIENCE)[1]

@@ -14,6 +14,7 @@ from vllm.sampling_params import StructuredOutputsParams
 from qwenvl.engine import Structure
 from qwenvl.engine.structure import AT_ONCE, StructureChecker
 from qwenvl.errors import EngineError, UserError
+from tests.processes import command_of
 from tests.vocabularies import PUBLISHED
 
 # The process takes seconds to start.
@@ -33,7 +34,7 @@ def processes() -> Processes:
     """Those of this test: an engine that other tests keep for the whole run has one too."""
 
     def children() -> list[psutil.Process]:
-        return [child for child in psutil.Process().children() if "qwenvl.engine.grammar_process" in child.cmdline()]
+        return [child for child in psutil.Process().children() if "qwenvl.engine.grammar_process" in command_of(child)]
 
     of_others = children()
     return lambda: [child for child in children() if child not in of_others]
