@@ -1,0 +1,333 @@
+"""Qwen and Qwen-VL for transformers: training, and generation with everything :class:`GenerationMixin` offers.
+
+Parameters carry the checkpoint's names, so what is saved loads in vLLM and in the original code, and the other way
+round. The visual encoder is the module that serving uses.
+
+Shape suffixes: B prompts, L positions, E hidden channels, H heads, K channels of a head, D half of K, V vocabulary,
+N images, Q positions of an image, C colours, S side of an image in pixels.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from qwenvl.model_executor.config import QWenConfig
+from qwenvl.model_executor.rotary import inverse_frequencies, prompt_bucket, rotate
+from qwenvl.model_executor.vision import VisionTransformer
+
+Rotary = tuple[Tensor, Tensor, Tensor]
+"""Cosines (B, L, 1, D), sines (B, L, 1, D) and log-n factors (B, L, 1, 1), float32."""
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm: in float32, then cast, then times the weight."""
+
+    def __init__(self, size: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.epsilon = epsilon
+
+    def forward(self, x_BLE: Tensor) -> Tensor:
+        return F.rms_norm(x_BLE.float(), x_BLE.shape[-1:], eps=self.epsilon).to(x_BLE.dtype) * self.weight
+
+
+class QWenAttention(nn.Module):
+    """Multi-head attention; ``c_attn`` stacks q, k and v, each with all heads."""
+
+    is_causal = True
+    num_key_value_groups = 1  # read by the attention functions of transformers
+
+    def __init__(self, config: QWenConfig, layer: int) -> None:
+        super().__init__()
+        self.config = config
+        self.layer = layer
+        self.c_attn = nn.Linear(config.hidden_size, 3 * config.attention_size)
+        self.c_proj = nn.Linear(config.attention_size, config.hidden_size, bias=not config.no_bias)
+
+    def forward(self, x_BLE: Tensor, rotary: Rotary, mask: Tensor | None, cache: Cache | None, **kwargs: Any) -> Tensor:
+        cos_BL1D, sin_BL1D, logn_BL11 = rotary
+        query_BLHK, key_BLHK, value_BLHK = (
+            part.unflatten(-1, (-1, self.config.kv_channels)) for part in self.c_attn(x_BLE).chunk(3, dim=-1)
+        )
+        query_BLHK = (rotate(query_BLHK, cos_BL1D, sin_BL1D) * logn_BL11).to(value_BLHK.dtype)
+        key_BLHK = rotate(key_BLHK, cos_BL1D, sin_BL1D).to(value_BLHK.dtype)
+        query, key, value = (x.transpose(1, 2) for x in (query_BLHK, key_BLHK, value_BLHK))
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
+        attended_BLHK, _ = attend(
+            self, query, key, value, mask, dropout=0.0, scaling=self.config.kv_channels**-0.5, **kwargs
+        )
+        return self.c_proj(attended_BLHK.flatten(2))
+
+
+def eager_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, Tensor]:
+    """Attention in the open, with its weights: for ``attn_implementation="eager"``."""
+    scores = query @ key.transpose(-1, -2) * kwargs["scaling"]
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
+    return (weights @ value).transpose(1, 2), weights
+
+
+class QWenMLP(nn.Module):
+    """``c_proj(w1(x) * silu(w2(x)))``: w2 is the gate."""
+
+    def __init__(self, config: QWenConfig) -> None:
+        super().__init__()
+        bias = not config.no_bias
+        self.w1 = nn.Linear(config.hidden_size, config.mlp_size, bias=bias)
+        self.w2 = nn.Linear(config.hidden_size, config.mlp_size, bias=bias)
+        self.c_proj = nn.Linear(config.mlp_size, config.hidden_size, bias=bias)
+
+    def forward(self, x_BLE: Tensor) -> Tensor:
+        return self.c_proj(self.w1(x_BLE) * F.silu(self.w2(x_BLE)))
+
+
+class QWenBlock(GradientCheckpointingLayer):
+    """One pre-norm layer."""
+
+    def __init__(self, config: QWenConfig, layer: int) -> None:
+        super().__init__()
+        self.ln_1 = RMSNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.attn = QWenAttention(config, layer)
+        self.ln_2 = RMSNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.mlp = QWenMLP(config)
+
+    def forward(self, x_BLE: Tensor, rotary: Rotary, mask: Tensor | None, cache: Cache | None, **kwargs: Any) -> Tensor:
+        x_BLE = x_BLE + self.attn(self.ln_1(x_BLE), rotary, mask, cache, **kwargs)
+        return x_BLE + self.mlp(self.ln_2(x_BLE))
+
+
+class QWenPreTrainedModel(PreTrainedModel):
+    """What transformers asks of every model of a family."""
+
+    config: QWenConfig
+    config_class = QWenConfig
+    base_model_prefix = "transformer"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["QWenBlock", "Block"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        # The visual encoder draws its own weights as it is built.
+        if isinstance(module, nn.Linear | nn.Embedding) and not getattr(module, "_is_hf_initialized", False):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        if isinstance(module, QWenAttention | QWenMLP):
+            # Each layer adds to the residual twice: as GPT-2, keep its size whatever the depth.
+            std = self.config.initializer_range / math.sqrt(2 * self.config.num_hidden_layers)
+            nn.init.normal_(module.c_proj.weight, std=std)
+
+
+class QWenModel(QWenPreTrainedModel):
+    """Embedding, layers, final norm, and the visual encoder where the config has one."""
+
+    def __init__(self, config: QWenConfig) -> None:
+        super().__init__(config)
+        self.wte: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.h = nn.ModuleList(QWenBlock(config, layer) for layer in range(config.num_hidden_layers))
+        self.ln_f = RMSNorm(config.hidden_size, config.layer_norm_epsilon)
+        if config.vision is not None:
+            self.visual = VisionTransformer(config.vision)
+        self._frequencies: dict[torch.device, Tensor] = {}
+        self.gradient_checkpointing = False
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings."""
+        return self.wte
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embeddings."""
+        self.wte = value
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("exactly one of input_ids and inputs_embeds is needed")
+        x_BLE: Tensor = self.wte(input_ids) if inputs_embeds is None else inputs_embeds
+        if pixel_values is not None:
+            x_BLE = self._put_images(x_BLE, input_ids, pixel_values)
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        past_length = past_key_values.get_seq_length() if past_key_values is not None else 0
+        if position_ids is None:
+            position_ids = _positions(x_BLE, attention_mask, past_length)
+        mask = create_causal_mask(
+            config=self.config,
+            inputs_embeds=x_BLE,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+        )
+        buckets_B = self._buckets(x_BLE, attention_mask, past_key_values, past_length)
+        rotary = self._rotary(position_ids, buckets_B)
+        for block in self.h:
+            x_BLE = block(x_BLE, rotary, mask, past_key_values, **kwargs)
+        return BaseModelOutputWithPast(last_hidden_state=self.ln_f(x_BLE), past_key_values=past_key_values)
+
+    def _put_images(self, x_BLE: Tensor, input_ids: Tensor | None, pixels_NCSS: Tensor) -> Tensor:
+        vision = self.config.vision
+        if vision is None:
+            raise ValueError("pixel_values were given to a text model: its config.json has no visual section")
+        if input_ids is None:
+            raise ValueError("pixel_values need input_ids, which say where the images belong")
+        prompts_N, starts_N = torch.where(input_ids == vision.image_start_id)
+        if len(prompts_N) != len(pixels_NCSS):
+            raise ValueError(f"the prompts hold {len(prompts_N)} images, and pixel_values hold {len(pixels_NCSS)}")
+        places_NQ = starts_N.unsqueeze(1) + torch.arange(1, vision.n_queries + 1, device=starts_N.device)
+        if len(starts_N) and int(starts_N.max()) + vision.n_queries + 1 >= input_ids.shape[1]:
+            raise ValueError(f"an image is cut: <img> must be followed by {vision.n_queries} positions and </img>")
+        image_NQE = self.visual(pixels_NCSS).to(x_BLE.dtype)
+        return x_BLE.index_put((prompts_N.unsqueeze(1), places_NQ), image_NQE)
+
+    def _buckets(
+        self, x_BLE: Tensor, attention_mask: Tensor | None, cache: Cache | None, past_length: int
+    ) -> Tensor | None:
+        """Dynamic-NTK bucket of each prompt (B,), fixed at prefill and kept with its KV cache; None for all 0."""
+        if self.training or not self.config.use_dynamic_ntk:
+            return None
+        if past_length:
+            return getattr(cache, "ntk_buckets", None)
+        lengths = [x_BLE.shape[1]] * x_BLE.shape[0]
+        if x_BLE.shape[1] <= self.config.train_length:
+            return None
+        if attention_mask is not None and attention_mask.ndim == 2:
+            lengths = attention_mask.sum(dim=-1).tolist()
+        buckets_B = torch.tensor([prompt_bucket(self.config, int(length)) for length in lengths], device=x_BLE.device)
+        if cache is not None:
+            cache.ntk_buckets = buckets_B  # type: ignore[attr-defined]
+        return buckets_B
+
+    def _rotary(self, positions_BL: Tensor, buckets_B: Tensor | None) -> Rotary:
+        device = positions_BL.device
+        if device not in self._frequencies:
+            n_buckets = prompt_bucket(self.config, self.config.max_position_embeddings) + 1
+            tables = [inverse_frequencies(self.config, bucket) for bucket in range(n_buckets)]
+            self._frequencies[device] = torch.stack(tables).to(device)
+        table_XD = self._frequencies[device]
+        if buckets_B is None:
+            frequencies_B11D = table_XD[0].view(1, 1, 1, -1)
+        else:
+            frequencies_B11D = table_XD[buckets_B.clamp(max=len(table_XD) - 1)].unsqueeze(1).unsqueeze(1)
+        angles_BL1D = positions_BL.float().unsqueeze(-1).unsqueeze(-1) * frequencies_B11D
+        logn_BL11 = torch.ones((), device=device)
+        # As in the original, neither is part of training, whose samples end at the training length.
+        if self.config.use_logn_attn and not self.training:
+            logs_BL = (positions_BL + 1).double().log() / math.log(self.config.train_length)
+            logn_BL11 = logs_BL.clamp(min=1.0).float().unsqueeze(-1).unsqueeze(-1)
+        return angles_BL1D.cos(), angles_BL1D.sin(), logn_BL11
+
+
+def _positions(x_BLE: Tensor, attention_mask: Tensor | None, past_length: int) -> Tensor:
+    """Positions (B or 1, L), counted from each prompt's first token that is not padding."""
+    if attention_mask is not None and attention_mask.ndim == 2:
+        return (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)[:, -x_BLE.shape[1] :]
+    return torch.arange(past_length, past_length + x_BLE.shape[1], device=x_BLE.device).unsqueeze(0)
+
+
+class QWenLMHeadModel(QWenPreTrainedModel, GenerationMixin):
+    """A first-generation Qwen or Qwen-VL with its language-model head."""
+
+    _tied_weights_keys = {"lm_head.weight": "transformer.wte.weight"}  # noqa: RUF012
+
+    def __init__(self, config: QWenConfig) -> None:
+        super().__init__(config)
+        self.transformer = QWenModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language-model head."""
+        return self.lm_head
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the language-model head."""
+        self.lm_head = new_embeddings
+
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As usual; images belong to the prefill alone."""
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]
+        cache = inputs.get("past_key_values")
+        if cache is not None and cache.get_seq_length() > 0:
+            inputs["pixel_values"] = None
+        return inputs
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits, and the loss where there are labels.
+
+        Args:
+            input_ids: (B, L); each image is ``<img>``, ``n_queries`` positions whose ids do not matter, ``</img>``.
+            attention_mask: (B, positions so far and L); 0 marks padding, on either side.
+            position_ids: (B, L); counted from each prompt's first token by default.
+            past_key_values: KV cache of the positions so far. It keeps each prompt's dynamic-NTK alpha.
+            inputs_embeds: (B, L, E), instead of ``input_ids``.
+            pixel_values: (N, 3, S, S) of all prompts' images in order: ``uint8`` as from
+                :func:`~qwenvl.model_executor.image_processor.resize_image`, or normalised floating point.
+            labels: (B, L) token ids to predict, each at its own place; -100 is ignored.
+            use_cache: return the KV cache.
+            logits_to_keep: only the last so many positions' logits, or those at these indices; 0 for all.
+            **kwargs: for the loss and the attention function of transformers.
+
+        Raises:
+            ValueError: ``pixel_values`` do not fit ``input_ids``.
+        """
+        outputs = self.transformer(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            pixel_values=pixel_values,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits_BLV = self.lm_head(outputs.last_hidden_state[:, kept])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits_BLV, labels, self.config.vocab_size, **kwargs)
+        return CausalLMOutputWithPast(loss=loss, logits=logits_BLV, past_key_values=outputs.past_key_values)
+
+
+# Here and not in autoclasses: importing what this module needs imports AutoModelForCausalLM, before the class exists.
+AutoModelForCausalLM.register(QWenConfig, QWenLMHeadModel, exist_ok=True)
