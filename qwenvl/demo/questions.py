@@ -1,0 +1,496 @@
+"""Questions about synthetic scenes and their right answers, in English and Chinese."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+from qwenvl.demo.scenes import COLOURS, SHAPES, Box, Scene, Thing
+
+BOX_STEP = 10
+"""Box coordinates are taught in steps of so many thousandths: a hundred values are learned sooner than a thousand."""
+
+
+class Language(StrEnum):
+    ENGLISH = "en"
+    CHINESE = "zh"
+
+
+class Task(StrEnum):
+    CAPTION = "caption"
+    GROUNDED_CAPTION = "grounded caption"
+    GROUNDING = "grounding"
+    ABSENT = "absent"
+    REGION = "region"
+    COUNT = "count"
+    COLOUR = "colour"
+    SHAPE = "shape"
+    READING = "reading"
+    RELATION = "relation"
+    POSITION = "position"
+    SIZE = "size"
+    COMPARISON = "comparison"
+
+
+CHINESE_NAMES = {
+    "circle": "圆形",
+    "square": "正方形",
+    "triangle": "三角形",
+    "star": "五角星",
+    "heart": "心形",
+    "cross": "十字",
+    "diamond": "菱形",
+    "ring": "圆环",
+    "hexagon": "六边形",
+    "arrow": "箭头",
+    "moon": "月牙",
+    "red": "红色",
+    "orange": "橙色",
+    "yellow": "黄色",
+    "green": "绿色",
+    "blue": "蓝色",
+    "purple": "紫色",
+    "pink": "粉色",
+    "brown": "棕色",
+    "black": "黑色",
+    "white": "白色",
+    "gray": "灰色",
+}
+POSITIONS = {
+    (0, 0): ("top left", "左上角"),
+    (1, 0): ("top", "上方"),
+    (2, 0): ("top right", "右上角"),
+    (0, 1): ("left", "左侧"),
+    (1, 1): ("middle", "中间"),
+    (2, 1): ("right", "右侧"),
+    (0, 2): ("bottom left", "左下角"),
+    (1, 2): ("bottom", "下方"),
+    (2, 2): ("bottom right", "右下角"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question, its answer, and what the answer is about.
+
+    Attributes:
+        targets: the objects whose boxes the question or the answer gives, in its order.
+    """
+
+    task: Task
+    language: Language
+    question: str
+    answer: str
+    targets: tuple[Thing, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A way to name objects: a shape, a colour, both, or neither (any shape)."""
+
+    shape: str | None
+    colour: str | None
+
+    def matches(self, thing: Thing) -> bool:
+        return not thing.text and self.shape in (None, thing.shape) and self.colour in (None, thing.colour)
+
+    def find(self, scene: Scene) -> list[Thing]:
+        """The objects it names, from left to right."""
+        return sorted(filter(self.matches, scene.things), key=lambda thing: thing.box[0])
+
+    def say(self, language: Language, count: int = 1) -> str:
+        if language is Language.CHINESE:
+            colour = CHINESE_NAMES[self.colour] if self.colour else ""
+            return colour + (CHINESE_NAMES[self.shape] if self.shape else "形状" if not colour else "的形状")
+        noun = self.shape or "shape"
+        if count != 1:
+            noun += "es" if noun.endswith(("s", "x")) else "s"
+        return f"{self.colour} {noun}" if self.colour else noun
+
+
+def kind_of(thing: Thing) -> Phrase:
+    return Phrase(thing.shape, thing.colour)
+
+
+def permille(box: Box) -> tuple[int, int, int, int]:
+    """Thousandths of the picture, in the steps that are taught."""
+    x1, y1, x2, y2 = (min(990, max(0, round(value * 1000 / BOX_STEP) * BOX_STEP)) for value in box)
+    return x1, y1, x2, y2
+
+
+def box_text(box: Box) -> str:
+    x1, y1, x2, y2 = permille(box)
+    return f"<box>({x1},{y1}),({x2},{y2})</box>"
+
+
+def grounded(phrase: str, things: Sequence[Thing]) -> str:
+    return f"<ref>{phrase}</ref>" + "".join(box_text(thing.box) for thing in things)
+
+
+def article(phrase: str) -> str:
+    return f"an {phrase}" if phrase[0] in "aeiou" else f"a {phrase}"
+
+
+def listed(items: Sequence[str], language: Language) -> str:
+    if language is Language.CHINESE:
+        return "、".join(items)
+    return ", ".join(items[:-1]) + (" and " if len(items) > 1 else "") + items[-1]
+
+
+def name_of(thing: Thing, language: Language) -> str:
+    """With its article in English; words are named by what they say."""
+    if thing.text:
+        return f'the word "{thing.text}"' if language is Language.ENGLISH else f"文字“{thing.text}”"
+    phrase = kind_of(thing).say(language)
+    return article(phrase) if language is Language.ENGLISH else phrase
+
+
+def _ordered(scene: Scene) -> list[Thing]:
+    return sorted(scene.things, key=lambda thing: thing.box[0])
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+Asker = Callable[[Random, Scene, Language], Turn | None]
+"""Makes a turn about a scene, or None where the scene does not allow such a question."""
+
+
+def ask_caption(rng: Random, scene: Scene, language: Language) -> Turn:
+    questions = {
+        Language.ENGLISH: ("Describe the picture.", "What is in the picture?", "Generate the caption in English:"),
+        Language.CHINESE: ("描述这张图片。", "图中有什么？", "这张图里有哪些东西？"),
+    }
+    names = listed([name_of(thing, language) for thing in _ordered(scene)], language)
+    answer = _capital(names) + "." if language is Language.ENGLISH else f"图中有{names}。"
+    return Turn(Task.CAPTION, language, rng.choice(questions[language]), answer)
+
+
+def ask_grounded_caption(rng: Random, scene: Scene, language: Language) -> Turn:
+    questions = {
+        Language.ENGLISH: (
+            "Generate the caption in English with grounding:",
+            "Describe the picture with boxes.",
+            "Detect everything in the picture.",
+        ),
+        Language.CHINESE: ("描述这张图片并框出每个物体。", "框出图中所有的物体。", "检测图中的所有物体。"),
+    }
+    things = _ordered(scene)
+    items = [grounded(name_of(thing, language), [thing]) for thing in things]
+    answer = listed(items, language)
+    return Turn(Task.GROUNDED_CAPTION, language, rng.choice(questions[language]), answer, tuple(things))
+
+
+_WHERE = {
+    Language.ENGLISH: (
+        "Where is the {}?",
+        "Find the {}.",
+        "Output the box of the {}.",
+        "Give the bounding box of the {}.",
+        "Detect the {}.",
+        "<ref>{}</ref>",
+    ),
+    Language.CHINESE: ("框出图中{}的位置", "输出“{}”的检测框", "{}在哪里？", "找出{}。", "<ref>{}</ref>"),
+}
+
+
+def where(rng: Random, phrase: str, language: Language) -> str:
+    return rng.choice(_WHERE[language]).format(phrase)
+
+
+def phrases_of(rng: Random, scene: Scene) -> Phrase:
+    """A way to name one of the shapes of a scene, and maybe more of them with it."""
+    thing = rng.choice(scene.shapes)
+    return rng.choice((kind_of(thing), kind_of(thing), Phrase(thing.shape, None), Phrase(None, thing.colour)))
+
+
+def ask_grounding(rng: Random, scene: Scene, language: Language) -> Turn | None:
+    if scene.words and (not scene.shapes or rng.random() < 0.3):
+        thing = rng.choice(scene.words)
+        named = f'word "{thing.text}"' if language is Language.ENGLISH else f"文字“{thing.text}”"
+        return Turn(Task.GROUNDING, language, where(rng, named, language), grounded(named, [thing]), (thing,))
+    if not scene.shapes:
+        return None
+    phrase = phrases_of(rng, scene)
+    things = phrase.find(scene)
+    named = phrase.say(language)
+    return Turn(Task.GROUNDING, language, where(rng, named, language), grounded(named, things), tuple(things))
+
+
+def absent_phrase(rng: Random, scene: Scene) -> Phrase:
+    """A shape that the scene does not hold, by half sharing its shape or its colour with one that it does."""
+    while True:
+        phrase = Phrase(rng.choice(SHAPES), rng.choice(tuple(COLOURS)))
+        if scene.shapes and rng.random() < 0.6:
+            thing = rng.choice(scene.shapes)
+            phrase = rng.choice((Phrase(thing.shape, phrase.colour), Phrase(phrase.shape, thing.colour)))
+        elif rng.random() < 0.3:
+            phrase = rng.choice((Phrase(phrase.shape, None), Phrase(None, phrase.colour)))
+        if not phrase.find(scene):
+            return phrase
+
+
+def none_of(phrase: str, language: Language) -> str:
+    return f"There is no {phrase} in the picture." if language is Language.ENGLISH else f"图中没有{phrase}。"
+
+
+def ask_absent(rng: Random, scene: Scene, language: Language) -> Turn:
+    phrase = absent_phrase(rng, scene).say(language)
+    return Turn(Task.ABSENT, language, where(rng, phrase, language), none_of(phrase, language))
+
+
+def ask_region(rng: Random, scene: Scene, language: Language) -> Turn:
+    thing = rng.choice(scene.things)
+    x1, y1, x2, y2 = thing.box
+    wide, high = (x2 - x1) * 0.08, (y2 - y1) * 0.08
+    loose = (
+        x1 + rng.uniform(-wide, wide),
+        y1 + rng.uniform(-high, high),
+        x2 + rng.uniform(-wide, wide),
+        y2 + rng.uniform(-high, high),
+    )
+    questions = {
+        Language.ENGLISH: ("What is in {}?", "What is this? {}", "Describe {}."),
+        Language.CHINESE: ("{}里是什么？", "这是什么？{}", "描述{}。"),
+    }
+    question = rng.choice(questions[language]).format(box_text(loose))
+    name = name_of(thing, language)
+    answer = _capital(name) + "." if language is Language.ENGLISH else f"{name}。"
+    return Turn(Task.REGION, language, question, answer, (thing,))
+
+
+def count_answer(phrase: Phrase, count: int, language: Language) -> str:
+    if language is Language.CHINESE:
+        return f"有{count}个{phrase.say(language)}。" if count else none_of(phrase.say(language), language)
+    if count == 0:
+        return f"There are no {phrase.say(language, 2)} in the picture."
+    return f"There {'is' if count == 1 else 'are'} {count} {phrase.say(language, count)}."
+
+
+def ask_count(rng: Random, scene: Scene, language: Language) -> Turn:
+    if not scene.shapes or rng.random() < 0.12:
+        phrase = absent_phrase(rng, scene)
+    else:
+        thing = rng.choice(scene.shapes)
+        phrases = (Phrase(None, None), Phrase(thing.shape, None), Phrase(None, thing.colour), kind_of(thing))
+        phrase = rng.choices(phrases, (4, 3, 2, 1))[0]
+    questions = {
+        Language.ENGLISH: ("How many {} are there?", "How many {} are in the picture?", "Count the {}."),
+        Language.CHINESE: ("图中有几个{}？", "有多少个{}？", "数一数图中的{}。"),
+    }
+    question = rng.choice(questions[language]).format(phrase.say(language, 2))
+    return Turn(Task.COUNT, language, question, count_answer(phrase, len(phrase.find(scene)), language))
+
+
+def _only(rng: Random, scene: Scene, of: Callable[[Thing], str]) -> Thing | None:
+    """A shape that no other of the scene equals in that respect."""
+    values = [of(thing) for thing in scene.shapes]
+    single = [thing for thing in scene.shapes if values.count(of(thing)) == 1]
+    return rng.choice(single) if single else None
+
+
+def ask_colour(rng: Random, scene: Scene, language: Language) -> Turn | None:
+    thing = _only(rng, scene, lambda thing: thing.shape)
+    if thing is None:
+        return None
+    shape = Phrase(thing.shape, None).say(language)
+    if language is Language.CHINESE:
+        question = rng.choice(("{}是什么颜色？", "图中的{}是什么颜色的？")).format(shape)
+        return Turn(Task.COLOUR, language, question, f"{CHINESE_NAMES[thing.colour]}。")
+    question = rng.choice(("What colour is the {}?", "What color is the {}?", "Which color does the {} have?"))
+    return Turn(Task.COLOUR, language, question.format(shape), f"{_capital(thing.colour)}.")
+
+
+def ask_shape(rng: Random, scene: Scene, language: Language) -> Turn | None:
+    thing = _only(rng, scene, lambda thing: thing.colour)
+    if thing is None:
+        return None
+    if language is Language.CHINESE:
+        question = rng.choice(("{}的是什么形状？", "图中{}的东西是什么形状？"))
+        answer = f"{CHINESE_NAMES[thing.shape]}。"
+        return Turn(Task.SHAPE, language, question.format(CHINESE_NAMES[thing.colour]), answer)
+    question = rng.choice(("What shape is the {} one?", "What is the {} shape?", "Which shape is {}?"))
+    return Turn(Task.SHAPE, language, question.format(thing.colour), f"{_capital(article(thing.shape))}.")
+
+
+def ask_reading(rng: Random, scene: Scene, language: Language) -> Turn | None:
+    if not scene.words:
+        if rng.random() < 0.8:
+            return None
+        answer = "There is no text in the picture." if language is Language.ENGLISH else "图中没有文字。"
+    else:
+        answer = " ".join(thing.text for thing in _ordered(scene) if thing.text)
+    questions = {
+        Language.ENGLISH: ("What does the text say?", "Read the text.", "What is written in the picture?"),
+        Language.CHINESE: ("图中写的是什么？", "读出图中的文字。", "图片上的文字是什么？"),
+    }
+    return Turn(Task.READING, language, rng.choice(questions[language]), answer)
+
+
+def _pair(rng: Random, scene: Scene) -> tuple[Thing, Thing] | None:
+    kinds = [kind_of(thing) for thing in scene.shapes]
+    single = [thing for thing in scene.shapes if kinds.count(kind_of(thing)) == 1]
+    if len(single) < 2:
+        return None
+    first, second = rng.sample(single, 2)
+    return first, second
+
+
+_RELATIONS = {
+    # axis, sign: yes-or-no question and which-question, English and Chinese
+    (0, -1): ("to the left of", "further left", "左边", "更靠左"),
+    (0, 1): ("to the right of", "further right", "右边", "更靠右"),
+    (1, -1): ("above", "higher up", "上方", "更靠上"),
+    (1, 1): ("below", "further down", "下方", "更靠下"),
+}
+MIN_APART = 0.08
+
+
+def ask_relation(rng: Random, scene: Scene, language: Language) -> Turn | None:
+    pair = _pair(rng, scene)
+    if pair is None:
+        return None
+    first, second = pair
+    (axis, sign), texts = rng.choice(list(_RELATIONS.items()))
+    apart = (first.centre[axis] - second.centre[axis]) * sign
+    if abs(apart) < MIN_APART:
+        return None
+    a, b = (kind_of(thing).say(language) for thing in pair)
+    nearer = a if apart > 0 else b
+    if language is Language.CHINESE:
+        if rng.random() < 0.5:
+            return Turn(Task.RELATION, language, f"{a}在{b}的{texts[2]}吗？", "是的。" if apart > 0 else "不是。")
+        return Turn(Task.RELATION, language, f"{a}和{b}哪个{texts[3]}？", f"{nearer}。")
+    if rng.random() < 0.5:
+        return Turn(Task.RELATION, language, f"Is the {a} {texts[0]} the {b}?", "Yes." if apart > 0 else "No.")
+    return Turn(Task.RELATION, language, f"Which is {texts[1]}, the {a} or the {b}?", f"The {nearer}.")
+
+
+def ask_size(rng: Random, scene: Scene, language: Language) -> Turn | None:
+    pair = _pair(rng, scene)
+    if pair is None:
+        return None
+    first, second = pair
+    ratio = first.area / second.area
+    if 1 / 1.5 < ratio < 1.5:
+        return None
+    a, b = (kind_of(thing).say(language) for thing in pair)
+    larger = rng.random() < 0.5
+    chosen = a if (ratio > 1) == larger else b
+    if language is Language.CHINESE:
+        return Turn(Task.SIZE, language, f"{a}和{b}哪个更{'大' if larger else '小'}？", f"{chosen}。")
+    word = "larger" if larger else "smaller"
+    return Turn(Task.SIZE, language, f"Which is {word}, the {a} or the {b}?", f"The {chosen}.")
+
+
+def ask_position(rng: Random, scene: Scene, language: Language) -> Turn | None:
+    kinds = [kind_of(thing) for thing in scene.shapes]
+    single = [thing for thing in scene.shapes if kinds.count(kind_of(thing)) == 1]
+    if not single:
+        return None
+    thing = rng.choice(single)
+    # Near a border between two parts either answer would do.
+    if any(abs(value - border) < 0.03 for value in thing.centre for border in (1 / 3, 2 / 3)):
+        return None
+    english, chinese = POSITIONS[int(thing.centre[0] * 3), int(thing.centre[1] * 3)]
+    phrase = kind_of(thing).say(language)
+    if language is Language.CHINESE:
+        return Turn(Task.POSITION, language, f"{phrase}在图中的哪个方位？", f"在{chinese}。")
+    question = rng.choice(("In which part of the picture is the {}?", "Which part of the picture is the {} in?"))
+    where_ = "in the middle" if english == "middle" else f"at the {english}"
+    return Turn(Task.POSITION, language, question.format(phrase), f"{_capital(where_)}.")
+
+
+ASKERS: tuple[tuple[Asker, float], ...] = (
+    (ask_grounding, 5.0),
+    (ask_absent, 1.6),
+    (ask_region, 1.6),
+    (ask_count, 2.0),
+    (ask_colour, 1.2),
+    (ask_shape, 1.2),
+    (ask_reading, 3.0),
+    (ask_relation, 1.4),
+    (ask_size, 0.7),
+    (ask_position, 0.7),
+)
+
+
+def ask(rng: Random, scene: Scene, language: Language) -> Turn:
+    """A question of any kind but captions, which would give away the answers to all others."""
+    askers, weights = zip(*ASKERS, strict=True)
+    while True:
+        asker = rng.choices(askers, weights)[0]
+        turn: Turn | None = asker(rng, scene, language)
+        if turn is not None:
+            return turn
+
+
+# Several pictures
+
+
+def ask_comparison(rng: Random, scenes: Sequence[Scene], language: Language) -> Turn:
+    """A question about two or three pictures together."""
+    askers = [_ask_which_holds, _ask_which_has_more, _ask_same, _ask_one_of]
+    while True:
+        turn = rng.choice(askers)(rng, scenes, language)
+        if turn is not None:
+            return turn
+
+
+def picture(number: int, language: Language) -> str:
+    return f"picture {number}" if language is Language.ENGLISH else f"图{number}"
+
+
+def _ask_which_holds(rng: Random, scenes: Sequence[Scene], language: Language) -> Turn | None:
+    index = rng.randrange(len(scenes))
+    if not scenes[index].shapes:
+        return None
+    phrase = phrases_of(rng, scenes[index])
+    if sum(bool(phrase.find(scene)) for scene in scenes) != 1:
+        return None
+    named = phrase.say(language)
+    if language is Language.CHINESE:
+        return Turn(Task.COMPARISON, language, f"{named}在哪张图里？", f"在图{index + 1}里。")
+    question = rng.choice(("In which picture is the {}?", "Which picture shows the {}?")).format(named)
+    return Turn(Task.COMPARISON, language, question, f"In picture {index + 1}.")
+
+
+def _ask_which_has_more(rng: Random, scenes: Sequence[Scene], language: Language) -> Turn | None:
+    phrase = Phrase(None, None)
+    if (shapes := [thing for scene in scenes for thing in scene.shapes]) and rng.random() < 0.5:
+        thing = rng.choice(shapes)
+        phrase = rng.choice((Phrase(thing.shape, None), Phrase(None, thing.colour)))
+    counts = [len(phrase.find(scene)) for scene in scenes]
+    most = counts.index(max(counts))
+    if counts.count(counts[most]) > 1:
+        return None
+    if language is Language.CHINESE:
+        named = phrase.say(language)
+        return Turn(Task.COMPARISON, language, f"哪张图里的{named}最多？", f"图{most + 1}。")
+    word = "more" if len(scenes) == 2 else "the most"
+    question = f"Which picture has {word} {phrase.say(language, 2)}?"
+    return Turn(Task.COMPARISON, language, question, f"Picture {most + 1}.")
+
+
+def _ask_same(rng: Random, scenes: Sequence[Scene], language: Language) -> Turn | None:
+    if len(scenes) != 2:
+        return None
+    contents = [sorted((t.shape, t.colour, t.text) for t in scene.things) for scene in scenes]
+    same = contents[0] == contents[1]
+    if language is Language.CHINESE:
+        question = rng.choice(("两张图里的东西一样吗？", "图1和图2的内容相同吗？"))
+        return Turn(Task.COMPARISON, language, question, "一样。" if same else "不一样。")
+    question = rng.choice(("Do both pictures show the same things?", "Are the same things in both pictures?"))
+    return Turn(Task.COMPARISON, language, question, "Yes." if same else "No.")
+
+
+def _ask_one_of(rng: Random, scenes: Sequence[Scene], language: Language) -> Turn | None:
+    index = rng.randrange(len(scenes))
+    asker = rng.choice((ask_count, ask_colour, ask_shape, ask_reading))
+    turn: Turn | None = asker(rng, scenes[index], language)
+    if turn is None:
+        return None
+    named = picture(index + 1, language)
+    question = f"In {named}: {turn.question}" if language is Language.ENGLISH else f"{named}中：{turn.question}"
+    return Turn(Task.COMPARISON, language, question, turn.answer)

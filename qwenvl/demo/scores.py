@@ -1,0 +1,181 @@
+"""What the small model can do: questions about held-out scenes, and how many of its answers are right."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from qwenvl.demo.questions import (
+    Language,
+    Phrase,
+    Task,
+    Turn,
+    ask_absent,
+    ask_caption,
+    ask_colour,
+    ask_comparison,
+    ask_count,
+    ask_position,
+    ask_reading,
+    ask_region,
+    ask_relation,
+    ask_shape,
+    ask_size,
+    grounded,
+    kind_of,
+    where,
+)
+from qwenvl.demo.scenes import WORDS, Box, Mix, Scene, Thing, random_scene
+
+HELD_OUT_SEED = "held out"
+"""Training seeds are numbers: no training scene comes from this one."""
+
+_BOX = re.compile(r"<box>\((\d+),(\d+)\),\((\d+),(\d+)\)</box>")
+
+_ASKERS = {
+    Task.ABSENT: ask_absent,
+    Task.REGION: ask_region,
+    Task.COUNT: ask_count,
+    Task.COLOUR: ask_colour,
+    Task.SHAPE: ask_shape,
+    Task.READING: ask_reading,
+    Task.RELATION: ask_relation,
+    Task.SIZE: ask_size,
+    Task.POSITION: ask_position,
+    Task.CAPTION: ask_caption,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One question, the pictures it is about, and the row of the table it counts in."""
+
+    row: str
+    scenes: tuple[Scene, ...]
+    turn: Turn
+
+
+def probes(count: int, seed: str = HELD_OUT_SEED) -> list[Probe]:
+    """``count`` questions of every row of the table, by turns in English and Chinese."""
+    rng = Random(seed)
+    found: list[Probe] = []
+    for objects in range(1, 6):
+        found += _take(count, _grounding(rng, objects))
+    for task in _ASKERS:
+        found += _take(count, _plain(rng, task))
+    found += _take(count, _comparing(rng))
+    return found
+
+
+def _take(count: int, stream: Iterator[Probe]) -> list[Probe]:
+    return [next(stream) for _ in range(count)]
+
+
+def _languages() -> Iterator[Language]:
+    while True:
+        yield from Language
+
+
+def _grounding(rng: Random, objects: int) -> Iterator[Probe]:
+    """Where one of so many objects is, named by shape and colour, by its shape or by its colour."""
+    mix = Mix(most_objects=objects, words=0.0, repeats=0.3)
+    languages = _languages()
+    while True:
+        scene = random_scene(rng, mix)
+        if len(scene.things) != objects:
+            continue
+        thing = rng.choice(scene.things)
+        phrases = [kind_of(thing), kind_of(thing), Phrase(thing.shape, None), Phrase(None, thing.colour)]
+        phrases = [phrase for phrase in phrases if len(phrase.find(scene)) == 1]
+        if not phrases:
+            continue
+        language = next(languages)
+        named = rng.choice(phrases).say(language)
+        turn = Turn(Task.GROUNDING, language, where(rng, named, language), grounded(named, [thing]), (thing,))
+        yield Probe(f"grounding, {objects}", (scene,), turn)
+
+
+def _plain(rng: Random, task: Task) -> Iterator[Probe]:
+    languages = _languages()
+    language = next(languages)
+    mix = Mix(words=1.0) if task is Task.READING else Mix(words=0.15)
+    while True:
+        scene = random_scene(rng, mix)
+        if task is Task.READING and len(scene.words) != 1:
+            continue
+        turn = _ASKERS[task](rng, scene, language)
+        if turn is None:
+            continue
+        row = str(task)
+        if task is Task.READING:
+            text = scene.words[0].text
+            kind = "digits" if text.isdigit() else "lexicon" if text in WORDS else f"{len(text)} letters"
+            row = f"reading, {kind}"
+        language = next(languages)
+        yield Probe(row, (scene,), turn)
+
+
+def _comparing(rng: Random) -> Iterator[Probe]:
+    languages = _languages()
+    mix = Mix(most_objects=4, words=0.1)
+    while True:
+        scenes = (random_scene(rng, mix), random_scene(rng, mix))
+        yield Probe("comparison", scenes, ask_comparison(rng, scenes, next(languages)))
+
+
+def boxes_in(answer: str) -> list[Box]:
+    """Boxes of an answer as shares of the picture."""
+    return [tuple(int(value) / 1000 for value in match.groups()) for match in _BOX.finditer(answer)]  # type: ignore[misc]
+
+
+def overlap(first: Box, second: Box) -> float:
+    """Intersection over union."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    common = width * height
+    sizes = ((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
+    return common / (sum(sizes) - common)
+
+
+def score(found: Sequence[Probe], answers: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Share of right answers by row, in both languages and each; for grounding mean IoU and nearest object too."""
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for probe, answer in zip(found, answers, strict=True):
+        for measure, value in _measures(probe, answer):
+            values[probe.row][measure].append(value)
+            values[probe.row][f"{measure} {probe.turn.language}"].append(value)
+    return {
+        row: {name: sum(v) / len(v) for name, v in of.items()} | {"n": len(of["right"])} for row, of in values.items()
+    }
+
+
+def _measures(probe: Probe, answer: str) -> Iterator[tuple[str, float]]:
+    if probe.turn.task is not Task.GROUNDING:
+        # A false box is one on something that is not there.
+        right = not boxes_in(answer) if probe.turn.task is Task.ABSENT else answer.strip() == probe.turn.answer
+        yield "right", float(right)
+        return
+    target = probe.turn.targets[0]
+    boxes = boxes_in(answer)
+    iou = overlap(boxes[0], target.box) if boxes else 0.0
+    yield "right", float(iou >= 0.5)
+    yield "iou", iou
+    yield "nearest", float(bool(boxes) and _nearest(boxes[0], probe.scenes[0]) is target)
+
+
+def _nearest(box: Box, scene: Scene) -> Thing:
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return min(scene.things, key=lambda thing: (thing.centre[0] - x) ** 2 + (thing.centre[1] - y) ** 2)
+
+
+def table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Markdown."""
+    lines = ["| | n | right | English | Chinese | mean IoU | nearest |", "| --- | --: | --: | --: | --: | --: | --: |"]
+    for row, of in scores.items():
+        shares = [of.get(name) for name in ("right", "right en", "right zh", "iou", "nearest")]
+        cells = [f"{100 * value:.1f}" if value is not None else "" for value in shares]
+        lines.append(f"| {row} | {of['n']:.0f} | {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Fine-tuning: data, LoRA, Q-LoRA and full training, one loop, merging."""

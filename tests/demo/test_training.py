@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from qwenvl.demo import scoring, training
+from qwenvl.demo.training import PatchHeads, model_config, place_queries
+from qwenvl.demo.vocabulary import demo_vocabulary
+from qwenvl.model_executor.config import QWenConfig
+from qwenvl.model_executor.vision import VisionTransformer
+from qwenvl.model_executor.weights import checkpoint_shapes
+
+pytestmark = pytest.mark.slow
+
+MAX_BYTES = 25_000_000
+
+
+def test_queries_start_out_at_their_own_places() -> None:
+    vision = model_config(demo_vocabulary()).vision
+    assert vision is not None
+    torch.manual_seed(0)
+    visual = VisionTransformer(vision)
+    place_queries(visual)
+    pool = visual.attn_pool
+    seen: list[torch.Tensor] = []
+    pool.attn.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
+    visual(torch.randint(0, 255, (1, 3, 224, 224), dtype=torch.uint8))
+    query_QF, key_BLF, _ = seen
+    weight_q, weight_k, _ = pool.attn.in_proj_weight.chunk(3)
+    heads = vision.resampler_heads
+    query = (query_QF @ weight_q.T).unflatten(-1, (heads, -1)).transpose(0, 1)
+    key = (key_BLF[0] @ weight_k.T).unflatten(-1, (heads, -1)).transpose(0, 1)
+    best = (query @ key.transpose(1, 2)).argmax(dim=-1)
+    side = vision.grid // 2
+    rows, columns = best // vision.grid // 2, best % vision.grid // 2
+    places = torch.arange(vision.n_queries)
+    near = ((rows - places // side).abs() <= 1) & ((columns - places % side).abs() <= 1)
+    assert near.float().mean() > 0.9
+
+
+def test_patch_heads_tell_each_patch_apart() -> None:
+    config = model_config(demo_vocabulary())
+    torch.manual_seed(0)
+    heads = PatchHeads(config)
+    kinds, boxes = torch.zeros(1, 256, 3, dtype=torch.long), torch.zeros(1, 256, 4)
+    # The left column of patches holds circles: seen by the first query of each row alone.
+    kinds[0, ::16, 0] = 1
+    vectors = torch.zeros(1, 64, config.hidden_size)
+    vectors[0, ::8, 0] = 10.0
+    vectors[0, :, 1] = 1.0
+    optimizer = torch.optim.Adam(heads.parameters(), lr=0.05)
+    for _ in range(150):
+        loss = heads(vectors, kinds, boxes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.05
+
+
+def test_a_run_goes_on_where_it_was_left_and_ends_in_a_checkpoint(tmp_path: Path) -> None:
+    run = ["--output", str(tmp_path), "--batch-size", "2", "--workers", "0", "--save-steps", "2", "--vision-steps", "1"]
+    training.main([*run, "--steps", "2"])
+    training.main([*run, "--steps", "4"])
+    (last,) = (tmp_path / "checkpoints").iterdir()
+    state = json.loads((last / "trainer_state.json").read_text())
+    assert state["global_step"] == 4
+
+    config = QWenConfig.from_pretrained(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    assert shapes == checkpoint_shapes(config)
+    assert (tmp_path / "model.safetensors").stat().st_size < MAX_BYTES
+
+    scores = tmp_path / "scores.json"
+    scoring.main([str(tmp_path), "--count", "1", "--output", str(scores)])
+    assert json.loads(scores.read_text())["grounding, 5"]["n"] == 1
