@@ -42,7 +42,7 @@ LENGTH = 416
 
 
 def model_config(vocabulary: Vocabulary) -> QWenConfig:
-    """Sizes of the small model: 6.4 million parameters, 12.8 MB in bfloat16. Larger learns less in the hours there are."""
+    """Sizes of the small model: 6.4 million parameters, 12.8 MB in bfloat16; what two cores can train in hours."""
     return QWenConfig(
         vocab_size=VOCAB_SIZE,
         hidden_size=256,
