@@ -1,0 +1,26 @@
+"""Boxes and the phrases they belong to: parse what a model wrote, convert to pixels and back, write prompts. Pure."""
+
+from qwenvl.grounding.conversion import box_to_permille, box_to_pixels, quad_to_permille, quad_to_pixels
+from qwenvl.grounding.formatting import format_box, format_finding, format_quad
+from qwenvl.grounding.list_format import boxes_with_refs, from_list_format, to_list_format
+from qwenvl.grounding.parsing import Parsed, parse
+from qwenvl.grounding.shapes import Box, Finding, Point, Quad
+
+__all__ = [
+    "Box",
+    "Finding",
+    "Parsed",
+    "Point",
+    "Quad",
+    "box_to_permille",
+    "box_to_pixels",
+    "boxes_with_refs",
+    "format_box",
+    "format_finding",
+    "format_quad",
+    "from_list_format",
+    "parse",
+    "quad_to_permille",
+    "quad_to_pixels",
+    "to_list_format",
+]
