@@ -88,19 +88,23 @@ class RequestBoundary:
                 raise
 
 
-class Turns:
-    """Takes one request into work between two rounds of the event loop.
+BEGUN_AT_ONCE = 4
+"""Requests that a round of the event loop takes into work. Each takes it a millisecond or two."""
 
-    When hundreds come at the same moment, the streams that are running wait for one of them at a time, not for all.
+
+class Turns:
+    """Takes few requests into work between two rounds of the event loop.
+
+    When hundreds come at the same moment, the streams that are running wait for a few of them at a time, not for all.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._turn = asyncio.Lock()
+        self._turns = asyncio.Semaphore(BEGUN_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            async with self._turn:
+            async with self._turns:
                 await asyncio.sleep(0)
         await self._app(scope, receive, send)
 
