@@ -88,7 +88,6 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         middleware=[
             Middleware(Telemetry, metrics=metrics, tracing=tracing),
             Middleware(RequestBoundary, lifecycle=lifecycle),
-            Middleware(Turns),
             *cross_origin(settings.cors_origins),
             Middleware(Authentication, keyring=keyring_of(settings)),
             Middleware(RequestLimits, limits=limits),
@@ -98,6 +97,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
                 timeout=settings.body_timeout,
                 uploads=frozenset({FILES}),
             ),
+            Middleware(Turns),
         ],
     )
     app.state.lifecycle = lifecycle

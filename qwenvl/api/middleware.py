@@ -88,27 +88,6 @@ class RequestBoundary:
                 raise
 
 
-BEGUN_AT_ONCE = 4
-"""Requests that a round of the event loop takes into work. Each takes it a millisecond or two."""
-
-
-class Turns:
-    """Takes few requests into work between two rounds of the event loop.
-
-    When hundreds come at the same moment, the streams that are running wait for a few of them at a time, not for all.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._turns = asyncio.Semaphore(BEGUN_AT_ONCE)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            async with self._turns:
-                await asyncio.sleep(0)
-        await self._app(scope, receive, send)
-
-
 class Authentication:
     """Tells who asks, and wants a key for every path but the health checks', whether it exists or not."""
 
@@ -208,3 +187,25 @@ class BodyLimit:
                 raise BodyTooLargeError(self._max_bytes)
             more = message.get("more_body", False)
         return bytes(body)
+
+
+BEGUN_AT_ONCE = 8
+"""Requests that two rounds of the event loop take into work: a turn lasts for two. Each takes a millisecond or two."""
+
+
+class Turns:
+    """Takes few requests into work between two rounds of the event loop.
+
+    When hundreds come at the same moment, the streams that are running wait for a few of them at a time, not for all.
+    It belongs behind what turns requests away, and behind the reading of bodies, which makes them come together.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._turns = asyncio.Semaphore(BEGUN_AT_ONCE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            async with self._turns:
+                await asyncio.sleep(0)
+        await self._app(scope, receive, send)

@@ -32,7 +32,7 @@ DEAD_SECONDS = 3.0
 LAST_WORDS_SECONDS = 1.0
 """Time for what is cut off to tell its client."""
 
-YOUNG_OBJECTS = (5_000, 5)
+YOUNG_OBJECTS = (1_000, 10)
 """New objects after which the collector looks at them, and how many times before it looks at their elders too."""
 
 NEVER = 2**31 - 1
@@ -189,7 +189,7 @@ async def _collecting_rarely() -> AsyncIterator[None]:
 
     Left to itself it goes through all there is many times a minute, and no stream moves meanwhile: with vLLM and torch
     imported that is over a million objects and a second or two, and with 500 requests in work another hundred thousand
-    and 0.2 s. It finds nothing: what requests leave behind goes away without it.
+    and 0.2 s. It finds little: almost all that requests leave behind goes away without it.
     """
     gc.collect()
     gc.freeze()

@@ -75,6 +75,8 @@ class SharedWork:
                 if not work.task.done():
                     work.task.cancel()
                     await asyncio.wait((work.task,))
+            # An exception in its task holds this frame.
+            del work
 
 
 async def _awaited(start: Callable[[], Awaitable[bytes]]) -> bytes:

@@ -71,17 +71,18 @@ class ImageLoader:
         request = _Request(image_size)
         # All are read before the first is fetched: a request that is refused anyway fetches nothing.
         sources = [self._read(reference) for reference in references]
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._load(source, reference, request))
-                    for source, reference in zip(sources, references, strict=True)
-                ]
-        except* ImageError as errors:
-            failure = errors.exceptions[0]
-        else:
-            return tuple(task.result() for task in tasks)
-        raise failure
+        outcome = await _all_or_refusal(
+            [
+                asyncio.create_task(self._load(source, reference, request))
+                for source, reference in zip(sources, references, strict=True)
+            ]
+        )
+        if isinstance(outcome, ImageError):
+            try:
+                raise outcome
+            finally:
+                del outcome
+        return outcome
 
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -102,7 +103,10 @@ class ImageLoader:
             raise _bad_url(reference, f": {error}") from None
         return target
 
-    async def _load(self, target: Target | None, reference: ImageReference, request: "_Request") -> PIL.Image.Image:
+    async def _load(
+        self, target: Target | None, reference: ImageReference, request: "_Request"
+    ) -> "PIL.Image.Image | ImageError":
+        """The picture, or why it is refused: as a value, since an exception keeps what its frames held."""
         try:
             if target is None:
                 url = reference.url.strip()
@@ -113,14 +117,17 @@ class ImageLoader:
                 content = await self._fetch(target, reference)
                 return await self._picture(lambda: content, request.image_size)
         except DataUrlError as error:
-            raise _bad_url(reference, f" {error}") from None
+            refusal = _bad_url(reference, f" {error}")
         except PictureError as error:
-            raise ImageError(f"{reference.param}: {error}", param=reference.param) from None
+            refusal = ImageError(f"{reference.param}: {error}", param=reference.param)
         except (ContentTooLargeError, ResponseTooLargeError):
             limit = self._settings.max_image_bytes
-            raise ImageError(
+            refusal = ImageError(
                 f"{reference.param}: the image is larger than the limit of {limit} bytes.", param=reference.param
-            ) from None
+            )
+        except ImageError as error:
+            refusal = error.with_traceback(None)
+        return _forgetful(refusal)
 
     async def _fetch(self, target: Target, reference: ImageReference) -> bytes:
         try:
@@ -139,7 +146,9 @@ class ImageLoader:
     async def _picture(self, read: Callable[[], bytes], image_size: int) -> PIL.Image.Image:
         # Every change of threads costs milliseconds on a machine that is busy: two for a new picture, one for a known.
         picture = await self._in_thread(self._examine, read, image_size)
-        pixels = picture.pixels or await self._decoding.run(picture.key, partial(self._decode, picture))
+        # Looked for again: whoever decoded it meanwhile is done.
+        known = picture.pixels or self._cache.get(picture.key)
+        pixels = known or await self._decoding.run(picture.key, partial(self._decode, picture))
         return fitted_image(pixels, image_size)
 
     def _examine(self, read: Callable[[], bytes], image_size: int) -> "_Examined":
@@ -171,6 +180,8 @@ class ImageLoader:
             finally:
                 if not done.done():
                     await asyncio.wait((done,))
+                # An exception in it holds this frame.
+                del done
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +200,31 @@ class _Request:
     def __init__(self, image_size: int) -> None:
         self.image_size = image_size
         self.fetches = asyncio.Semaphore(MAX_FETCHES)
+
+
+async def _all_or_refusal(
+    tasks: "list[asyncio.Task[PIL.Image.Image | ImageError]]",
+) -> tuple[PIL.Image.Image, ...] | ImageError:
+    """All pictures, or the first refusal, at which the others are given up."""
+    pending = set(tasks)
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if isinstance(refusal := task.result(), ImageError):
+                    return refusal
+        return tuple(picture for task in tasks if not isinstance(picture := task.result(), ImageError))
+    finally:
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.wait(pending)
+
+
+def _forgetful(refusal: ImageError) -> ImageError:
+    """Without what was in work when it came up: a picture may be large, and is not to live as long as its refusal."""
+    refusal.__context__ = refusal.__cause__ = None
+    return refusal
 
 
 def _bad_url(reference: ImageReference, reason: str) -> ImageError:

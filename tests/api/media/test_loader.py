@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import logging
 import threading
 import weakref
@@ -278,3 +279,31 @@ async def test_bad_urls(loader: ImageLoader, url: str, reason: str) -> None:
     with pytest.raises(ImageError, match=reason) as caught:
         await load(loader, url)
     assert (caught.value.param, caught.value.code) == (PARAM, "invalid_image_url")
+
+
+async def test_a_refused_picture_is_forgotten_with_its_refusal() -> None:
+    """Without the garbage collector, which may look much later."""
+    loader = ImageLoader(Settings())
+    content = b"junk" * 250_000
+    gc.collect()
+    gc.disable()
+    try:
+        for spoiled in range(3):
+            url = data_url(content + bytes([spoiled]))
+            with pytest.raises(ImageError):
+                await loader.load([ImageReference(url=url, param="image"), ImageReference(url=url, param="other")], 448)
+            del url
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        held = {
+            id(held): len(held)
+            for garbage in gc.garbage
+            for held in gc.get_referents(garbage)
+            if isinstance(held, bytes | str) and len(held) > 100_000
+        }
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+        await loader.aclose()
+    assert not held
