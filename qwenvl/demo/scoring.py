@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = QWenLMHeadModel.from_pretrained(args.checkpoint, config=QWenConfig.from_pretrained(args.checkpoint))
     model.bfloat16().train(False)
     if torch.cuda.is_available():
-        model.cuda()  # type: ignore[call-arg]
+        model.cuda()
     vocabulary = Vocabulary.from_file(args.checkpoint / VOCABULARY_FILE)
     found = probes(args.count)
     answers: list[str] = []

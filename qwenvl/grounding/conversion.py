@@ -1,5 +1,7 @@
 """Thousandths to pixels and back."""
 
+from math import isfinite
+
 from qwenvl.grounding.shapes import PERMILLE, Box, Point, Quad
 
 Pixels = tuple[float, float, float, float]
@@ -52,6 +54,8 @@ def quad_to_permille(corners: tuple[tuple[float, float], ...], width: int, heigh
 def _point(x: float, y: float, width: int, height: int) -> Point:
     if width < 1 or height < 1:
         raise ValueError(f"a picture must have pixels, not {width} x {height}")
+    if not (isfinite(x) and isfinite(y)):
+        raise ValueError(f"a coordinate must be a number, not {x} or {y}")
     return Point(_permille(x, width), _permille(y, height))
 
 

@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
-_PIECE = re.compile(
-    r"<img>(?P<image>.*?)</img>|<ref>(?P<ref>.*?)</ref>|<box>(?P<box>.*?)</box>|<quad>(?P<quad>.*?)</quad>", re.DOTALL
-)
+_TAG = re.compile(r"<(/?)(img|ref|box|quad)>")
 
 
 def from_list_format(items: Sequence[Mapping[str, Any]]) -> str:
@@ -42,7 +41,7 @@ def from_list_format(items: Sequence[Mapping[str, Any]]) -> str:
 def _each(box: Sequence[Any]) -> Sequence[Sequence[int]]:
     if not box:
         return ()
-    return [box] if isinstance(box[0], int) else box
+    return [box] if isinstance(box[0], Real) else box
 
 
 def _shape(numbers: Sequence[int]) -> str:
@@ -58,13 +57,25 @@ def to_list_format(text: str) -> list[dict[str, str]]:
     ``{"quad": ..}``, each with what is between its tags. What is not a whole piece is text.
     """
     items: list[dict[str, str]] = []
+    # Where each kind of tag closes, from the last to the first: every one is looked at once.
+    closings: dict[str, list[int]] = {}
+    tags = list(_TAG.finditer(text))
+    for tag in reversed(tags):
+        if tag[1]:
+            closings.setdefault(tag[2], []).append(tag.start())
     position = 0
-    for piece in _PIECE.finditer(text):
-        if position < piece.start():
-            items.append({"text": text[position : piece.start()]})
-        assert piece.lastgroup is not None
-        items.append({piece.lastgroup: piece[piece.lastgroup]})
-        position = piece.end()
+    for tag in tags:
+        if tag[1] or tag.start() < position:
+            continue
+        ends = closings.get(tag[2], [])
+        while ends and ends[-1] < tag.end():
+            ends.pop()
+        if not ends:
+            continue
+        if position < tag.start():
+            items.append({"text": text[position : tag.start()]})
+        items.append({"image" if tag[2] == "img" else tag[2]: text[tag.end() : ends[-1]]})
+        position = ends[-1] + len(f"</{tag[2]}>")
     if position < len(text):
         items.append({"text": text[position:]})
     return items

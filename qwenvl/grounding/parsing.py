@@ -8,8 +8,11 @@ from functools import cached_property
 from qwenvl.grounding.shapes import PERMILLE, Box, Finding, Point, Quad
 from qwenvl.grounding.tags import Piece, pieces
 
-# ASCII digits and full-width ones; int() reads both.
-_NUMBER = re.compile(r"\d{1,9}")
+# ASCII digits and full-width ones; float() reads both. A sign that follows a digit is none.
+_NUMBER = re.compile(r"(?<![\d.])-?\d+(?:\.\d+)?")
+
+_LONGEST_NUMBER = 12
+"""Signs of a number that is looked at; a longer one is far outside."""
 
 # What may stand between a phrase and its boxes, or between its boxes.
 _BETWEEN = re.compile(r"[\s,，、:：;；]*")
@@ -92,8 +95,14 @@ class _Collecting:
 
 
 def _points(content: str) -> list[Point]:
-    numbers = [min(int(number), PERMILLE - 1) for number in _NUMBER.findall(content)]
+    numbers = list(map(_coordinate, _NUMBER.findall(content)))
     return [Point(numbers[i], numbers[i + 1]) for i in range(0, len(numbers) - 1, 2)]
+
+
+def _coordinate(number: str) -> int:
+    if len(number) > _LONGEST_NUMBER:
+        return 0 if number.startswith("-") else PERMILLE - 1
+    return min(PERMILLE - 1, max(0, round(float(number))))
 
 
 def _without_tags(text: str, findings: tuple[Finding, ...]) -> Iterator[str | Finding]:
@@ -107,9 +116,12 @@ def _without_tags(text: str, findings: tuple[Finding, ...]) -> Iterator[str | Fi
 
 
 def _phrase(text: str) -> str:
-    """The phrase of a finding with its white space, which is the only one between it and the words before."""
-    first = next(pieces(text))
-    return first.content if first.kind == "ref" else ""
+    """The phrase of a finding with its white space, which is the only one between it and the words before.
+
+    In a text that is clean already a finding is its phrase, and nothing where it has none.
+    """
+    first = next(pieces(text), None)
+    return first.content if first is not None and first.kind in ("ref", "text") else ""
 
 
 def _words(text: str) -> Iterator[str]:

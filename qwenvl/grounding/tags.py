@@ -12,7 +12,7 @@ _TAG = re.compile(r"[<＜](/?)(ref|box|quad)[>＞]")
 
 # A comma only where a number follows, and no white space at the end: those belong to the words after it. Nothing is
 # tried twice, so that no text takes long.
-_NUMBERS = re.compile(r"(?:\s*+[,，]?+\s*+[(（]?+\s*+\d++\s*+[)）]?+(?![^\W\d]))*+")
+_NUMBERS = re.compile(r"(?:\s*+[,，]?+\s*+[(（]?+\s*+-?\d++(?:\.\d++)?+\s*+[)）]?+(?![^\W\d]))*+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Auto class needs is registered when the module that defines the class is importe
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -44,19 +45,20 @@ class _AfterImport:
     """Finds the modules above as usual, and has them run their registration once they are loaded."""
 
     def __init__(self) -> None:
-        self._finding = False
+        # Of each thread: another may import one of them at the same time.
+        self._this_thread = threading.local()
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         register = _REGISTER.get(name)
-        if register is None or self._finding:
+        if register is None or getattr(self._this_thread, "finding", False):
             return None
-        self._finding = True
+        self._this_thread.finding = True
         try:
             spec = importlib.util.find_spec(name)
         finally:
-            self._finding = False
+            self._this_thread.finding = False
         if spec is None or spec.loader is None:
             return None
         load = spec.loader.exec_module

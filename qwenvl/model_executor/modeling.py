@@ -14,15 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from qwenvl.errors import CheckpointError
 from qwenvl.model_executor.config import QWenConfig
 from qwenvl.model_executor.rotary import inverse_frequencies, prompt_bucket, rotate
-from qwenvl.model_executor.vision import VisionTransformer
+from qwenvl.model_executor.vision import CrossAttention, Resampler, VisionTransformer, sincos_grid
 
 Rotary = tuple[Tensor, Tensor, Tensor]
 """Cosines (B, L, 1, D), sines (B, L, 1, D) and log-n factors (B, L, 1, 1), float32."""
@@ -53,7 +55,9 @@ class QWenAttention(nn.Module):
         self.c_attn = nn.Linear(config.hidden_size, 3 * config.attention_size)
         self.c_proj = nn.Linear(config.attention_size, config.hidden_size, bias=not config.no_bias)
 
-    def forward(self, x_BLE: Tensor, rotary: Rotary, mask: Tensor | None, cache: Cache | None, **kwargs: Any) -> Tensor:
+    def forward(
+        self, x_BLE: Tensor, rotary: Rotary, mask: Tensor | None, past_key_values: Cache | None = None, **kwargs: Any
+    ) -> Tensor:
         cos_BL1D, sin_BL1D, logn_BL11 = rotary
         query_BLHK, key_BLHK, value_BLHK = (
             part.unflatten(-1, (-1, self.config.kv_channels)) for part in self.c_attn(x_BLE).chunk(3, dim=-1)
@@ -61,8 +65,8 @@ class QWenAttention(nn.Module):
         query_BLHK = (rotate(query_BLHK, cos_BL1D, sin_BL1D) * logn_BL11).to(value_BLHK.dtype)
         key_BLHK = rotate(key_BLHK, cos_BL1D, sin_BL1D).to(value_BLHK.dtype)
         query, key, value = (x.transpose(1, 2) for x in (query_BLHK, key_BLHK, value_BLHK))
-        if cache is not None:
-            key, value = cache.update(key, value, self.layer)
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, self.layer)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         attended_BLHK, _ = attend(
             self, query, key, value, mask, dropout=0.0, scaling=self.config.kv_channels**-0.5, **kwargs
@@ -105,8 +109,10 @@ class QWenBlock(GradientCheckpointingLayer):
         self.ln_2 = RMSNorm(config.hidden_size, config.layer_norm_epsilon)
         self.mlp = QWenMLP(config)
 
-    def forward(self, x_BLE: Tensor, rotary: Rotary, mask: Tensor | None, cache: Cache | None, **kwargs: Any) -> Tensor:
-        x_BLE = x_BLE + self.attn(self.ln_1(x_BLE), rotary, mask, cache, **kwargs)
+    def forward(
+        self, x_BLE: Tensor, rotary: Rotary, mask: Tensor | None, past_key_values: Cache | None = None, **kwargs: Any
+    ) -> Tensor:
+        x_BLE = x_BLE + self.attn(self.ln_1(x_BLE), rotary, mask, past_key_values, **kwargs)
         return x_BLE + self.mlp(self.ln_2(x_BLE))
 
 
@@ -118,23 +124,52 @@ class QWenPreTrainedModel(PreTrainedModel):
     base_model_prefix = "transformer"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["QWenBlock", "Block"]  # noqa: RUF012
-    _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012
+    _no_split_modules = ["QWenBlock", "VisionTransformer"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """As transformers has it, but all or nothing.
+
+        Raises:
+            CheckpointError: tensors are missing; the message names the first.
+        """
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, info = loaded
+        if missing := sorted(info["missing_keys"]):
+            raise CheckpointError(f"the checkpoint lacks {missing[0]} ({len(missing)} tensors are missing)")
+        for name, parameter in model.named_parameters():
+            if name.endswith("attn_pool.pos_embed"):
+                # Stored, and never trained; loading makes every tensor one that is.
+                parameter.requires_grad_(False)
+        return (model, info) if output_loading_info else model
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # The visual encoder draws its own weights as it is built.
-        if isinstance(module, nn.Linear | nn.Embedding) and not getattr(module, "_is_hf_initialized", False):
-            nn.init.normal_(module.weight, std=self.config.initializer_range)
+        std = self.config.initializer_range
+        if isinstance(module, RMSNorm | nn.LayerNorm):
+            init.ones_(module.weight)
+            if isinstance(module, nn.LayerNorm):
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d):
+            init.normal_(module.weight, std=module.weight[0].numel() ** -0.5 if isinstance(module, nn.Conv2d) else std)
             if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
-        if isinstance(module, QWenAttention | QWenMLP):
+                init.zeros_(module.bias)
+        elif isinstance(module, QWenAttention | QWenMLP):
             # Each layer adds to the residual twice: as GPT-2, keep its size whatever the depth.
-            std = self.config.initializer_range / math.sqrt(2 * self.config.num_hidden_layers)
-            nn.init.normal_(module.c_proj.weight, std=std)
+            init.normal_(module.c_proj.weight, std=std / math.sqrt(2 * self.config.num_hidden_layers))
+        elif isinstance(module, CrossAttention):
+            init.xavier_uniform_(module.in_proj_weight)
+            init.zeros_(module.in_proj_bias)
+        elif isinstance(module, Resampler):
+            init.normal_(module.query, std=0.02)
+            init.copy_(module.pos_embed, sincos_grid(*module.pos_embed.shape).to(module.pos_embed))
+        elif isinstance(module, VisionTransformer):
+            init.normal_(module.positional_embedding, std=module.config.width**-0.5)
+            init.normal_(module.proj, std=module.config.output_dim**-0.5)
 
 
 class QWenModel(QWenPreTrainedModel):
@@ -173,8 +208,9 @@ class QWenModel(QWenPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("exactly one of input_ids and inputs_embeds is needed")
         x_BLE: Tensor = self.wte(input_ids) if inputs_embeds is None else inputs_embeds
-        if pixel_values is not None:
-            x_BLE = self._put_images(x_BLE, input_ids, pixel_values)
+        x_BLE = self._put_images(x_BLE, input_ids, pixel_values)
+        if use_cache is None:
+            use_cache = self.config.use_cache and not self.training
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         past_length = past_key_values.get_seq_length() if past_key_values is not None else 0
@@ -187,14 +223,22 @@ class QWenModel(QWenPreTrainedModel):
             past_key_values=past_key_values,
             position_ids=position_ids,
         )
-        buckets_B = self._buckets(x_BLE, attention_mask, past_key_values, past_length)
+        buckets_B = self._buckets(position_ids, past_key_values, past_length)
         rotary = self._rotary(position_ids, buckets_B)
         for block in self.h:
-            x_BLE = block(x_BLE, rotary, mask, past_key_values, **kwargs)
+            # By name: gradient checkpointing leaves out a cache that it finds so.
+            x_BLE = block(x_BLE, rotary, mask, past_key_values=past_key_values, **kwargs)
         return BaseModelOutputWithPast(last_hidden_state=self.ln_f(x_BLE), past_key_values=past_key_values)
 
-    def _put_images(self, x_BLE: Tensor, input_ids: Tensor | None, pixels_NCSS: Tensor) -> Tensor:
+    def _put_images(self, x_BLE: Tensor, input_ids: Tensor | None, pixels_NCSS: Tensor | None) -> Tensor:
         vision = self.config.vision
+        if pixels_NCSS is None:
+            # A decode step brings no image, and looking at its one token would wait for the device.
+            if vision is not None and input_ids is not None and input_ids.shape[1] > 1:
+                count = int((input_ids == vision.image_start_id).sum())
+                if count:
+                    raise ValueError(f"the prompts hold {count} images, and pixel_values none")
+            return x_BLE
         if vision is None:
             raise ValueError("pixel_values were given to a text model: its config.json has no visual section")
         if input_ids is None:
@@ -205,23 +249,20 @@ class QWenModel(QWenPreTrainedModel):
         places_NQ = starts_N.unsqueeze(1) + torch.arange(1, vision.n_queries + 1, device=starts_N.device)
         if len(starts_N) and int(starts_N.max()) + vision.n_queries + 1 >= input_ids.shape[1]:
             raise ValueError(f"an image is cut: <img> must be followed by {vision.n_queries} positions and </img>")
-        image_NQE = self.visual(pixels_NCSS).to(x_BLE.dtype)
+        image_NQE = self.visual(pixels_NCSS).to(x_BLE)
         return x_BLE.index_put((prompts_N.unsqueeze(1), places_NQ), image_NQE)
 
-    def _buckets(
-        self, x_BLE: Tensor, attention_mask: Tensor | None, cache: Cache | None, past_length: int
-    ) -> Tensor | None:
+    def _buckets(self, positions_BL: Tensor, cache: Cache | None, past_length: int) -> Tensor | None:
         """Dynamic-NTK bucket of each prompt (B,), fixed at prefill and kept with its KV cache; None for all 0."""
         if self.training or not self.config.use_dynamic_ntk:
             return None
         if past_length:
             return getattr(cache, "ntk_buckets", None)
-        lengths = [x_BLE.shape[1]] * x_BLE.shape[0]
-        if x_BLE.shape[1] <= self.config.train_length:
-            return None
-        if attention_mask is not None and attention_mask.ndim == 2:
-            lengths = attention_mask.sum(dim=-1).tolist()
-        buckets_B = torch.tensor([prompt_bucket(self.config, int(length)) for length in lengths], device=x_BLE.device)
+        buckets_B = None
+        if positions_BL.shape[1] > self.config.train_length:
+            lengths = (positions_BL.amax(dim=-1) + 1).tolist()
+            buckets = [prompt_bucket(self.config, int(length)) for length in lengths]
+            buckets_B = torch.tensor(buckets, device=positions_BL.device)
         if cache is not None:
             cache.ntk_buckets = buckets_B  # type: ignore[attr-defined]
         return buckets_B
@@ -260,6 +301,7 @@ class QWenLMHeadModel(QWenPreTrainedModel, GenerationMixin):
 
     def __init__(self, config: QWenConfig) -> None:
         super().__init__(config)
+        self.loss_type = "ForCausalLM"
         self.transformer = QWenModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()  # type: ignore[no-untyped-call]
@@ -272,13 +314,26 @@ class QWenLMHeadModel(QWenPreTrainedModel, GenerationMixin):
         """Replace the language-model head."""
         self.lm_head = new_embeddings
 
-    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As usual; images belong to the prefill alone."""
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]
-        cache = inputs.get("past_key_values")
-        if cache is not None and cache.get_seq_length() > 0:
-            inputs["pixel_values"] = None
-        return inputs
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Any = None, **kwargs: Any
+    ) -> Any:
+        """Beams and several answers: each copy of a prompt brings its own copy of all the prompt's images."""
+        pixels_NCSS, vision = kwargs.pop("pixel_values", None), self.config.vision
+        if pixels_NCSS is not None and vision is not None and input_ids is not None and expand_size > 1:
+            counts = (input_ids == vision.image_start_id).sum(dim=1).tolist()
+            kept = [images for images in pixels_NCSS.split(counts) for _ in range(expand_size)]
+            pixels_NCSS = torch.cat(kept)
+        ids, expanded = super()._expand_inputs_for_generation(  # type: ignore[misc]
+            expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **kwargs
+        )
+        return ids, expanded | {"pixel_values": pixels_NCSS}
+
+    def _prefill(self, input_ids: Any, generation_config: Any, *args: Any, **kwargs: Any) -> Any:
+        if generation_config.prefill_chunk_size is not None:
+            raise ValueError(
+                "prefill_chunk_size is not supported: dynamic NTK and images need the whole prompt at once"
+            )
+        return super()._prefill(input_ids, generation_config, *args, **kwargs)  # type: ignore[misc]
 
     def forward(
         self,

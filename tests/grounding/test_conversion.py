@@ -40,6 +40,7 @@ def test_a_picture_has_a_size(size):
         box_to_permille((0, 0, 1, 1), *size)
 
 
-def test_no_number_is_refused():
-    with pytest.raises(ValueError, match="NaN"):
-        box_to_permille((math.nan, 0, 1, 1), 10, 10)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_number_is_refused(value):
+    with pytest.raises(ValueError, match="must be a number"):
+        box_to_permille((value, 0, 1, 1), 10, 10)

@@ -66,8 +66,27 @@ def test_one_box_and_quadrilaterals():
 
 
 @pytest.mark.parametrize(
-    ("items", "said"), [([{"text": "a"}, {"audio": "b"}], "item 1 must have"), ([{"box": (1, 2, 3)}], "4 numbers")]
+    ("items", "said"),
+    [
+        ([{"text": "a"}, {"audio": "b"}], "item 1 must have"),
+        ([{"box": (1, 2, 3)}], "4 numbers"),
+        ([{"box": (0.5, 2)}], "4 numbers"),
+    ],
 )
 def test_what_is_none_of_these_is_refused(items, said):
     with pytest.raises(ValueError, match=said):
         from_list_format(items)
+
+
+@pytest.mark.parametrize("unit", ["<ref>", "</ref>", "<ref></box>", "<img>a</img>", "<box>"])
+def test_no_text_takes_long(unit):
+    assert to_list_format(unit * 50_000 + "x")[-1] == {"text": (unit * 50_000 if unit != "<img>a</img>" else "") + "x"}
+
+
+def test_what_is_not_closed_is_text():
+    assert to_list_format("a<ref>b<box>(1,2),(3,4)</box>c") == [
+        {"text": "a<ref>b"},
+        {"box": "(1,2),(3,4)"},
+        {"text": "c"},
+    ]
+    assert to_list_format("<ref>a<ref>b</ref>") == [{"ref": "a<ref>b"}]

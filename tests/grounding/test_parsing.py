@@ -100,8 +100,26 @@ def test_no_text_takes_long(unit):
     assert parse(text).clean.text is not None
 
 
-def test_out_of_range_is_the_edge():
-    assert only("<box>(5,1000),(123456789,99)</box>").boxes == (Box(5, 99, 999, 999),)
+@pytest.mark.parametrize(
+    ("written", "box"),
+    [
+        ("(5,1000),(123456789,99)", Box(5, 99, 999, 999)),
+        ("(-20,10),(50,60)", Box(0, 10, 50, 60)),
+        ("(211.5,412.0),(577,891)", Box(212, 412, 577, 891)),
+        (f"({'9' * 5000},10),(-{'9' * 5000},60)", Box(0, 10, 999, 60)),
+        ("10-20 30-40", Box(10, 20, 30, 40)),
+    ],
+)
+@pytest.mark.parametrize("closing", ["</box>", ""])
+def test_numbers_are_read_whole_and_out_of_range_is_the_edge(written, box, closing):
+    if written == "10-20 30-40" and not closing:
+        pytest.skip("where a box is not closed, a dash ends it")
+    assert only(f"<box>{written}{closing}").boxes == (box,)
+
+
+def test_what_is_clean_stays_so():
+    clean = parse("A <ref> dog</ref><box>(1,2),(3,4)</box> and <box>(5,6),(7,8)</box>.").clean
+    assert clean.clean == clean
 
 
 def test_clean_text_has_its_phrases():

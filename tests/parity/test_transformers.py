@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.cache_utils import DynamicCache
 
+from qwenvl.errors import CheckpointError
 from qwenvl.model_executor.image_processor import resize_image
+from qwenvl.model_executor.vision import sincos_grid
+from tests.parity.checkpoints import golden_tensors, write_checkpoint
 from tests.parity.golden import CHECKPOINT, LOGPROB_TOLERANCE, STEPS, GoldenCase, case_named, cases
 
 pytestmark = pytest.mark.slow
@@ -97,3 +101,86 @@ def test_saved_and_loaded_again(model: Any, tmp_path: Any) -> None:
     again = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     case = case_named("text")
     assert tuple(generate(again, inputs_of(again, [case])).sequences[0, -STEPS:].tolist()) == case.answer_ids
+
+
+def two_images() -> GoldenCase:
+    return next(case for case in cases() if len(case.image_names) == 2)
+
+
+@pytest.mark.parametrize("options", [{"num_beams": 2}, {"do_sample": True, "top_k": 1, "num_return_sequences": 2}])
+def test_each_copy_of_a_prompt_has_its_own_images(model: Any, options: dict[str, Any]) -> None:
+    case = two_images()
+    alone = generate(model, inputs_of(model, [case]), max_new_tokens=1)
+    copies = generate(model, inputs_of(model, [case]), max_new_tokens=1, **options)
+    for logits in copies.logits[0]:
+        torch.testing.assert_close(logits, alone.logits[0][0], atol=1e-4, rtol=0)
+
+
+def test_a_static_cache_and_padding(model: Any) -> None:
+    batch = [case_named("nine_images"), case_named("text")]
+    inputs = inputs_of(model, batch)
+    output = generate(model, inputs, cache_implementation="static", max_new_tokens=3, disable_compile=True)
+    for row, case in enumerate(batch):
+        assert tuple(output.sequences[row, -3:].tolist()) == case.answer_ids[:3]
+
+
+def test_a_cache_that_is_used_again_forgets_its_alpha(model: Any) -> None:
+    long, short = case_named("nine_images"), case_named("text")
+    cache = DynamicCache(config=model.config)
+    with torch.inference_mode():
+        model(**inputs_of(model, [long]), past_key_values=cache)
+        assert cache.ntk_buckets is not None
+        cache.ntk_buckets = cache.ntk_buckets.clone()
+        fresh = DynamicCache(config=model.config)
+        fresh.ntk_buckets = cache.ntk_buckets
+        model(**inputs_of(model, [short]), past_key_values=fresh)
+    assert fresh.ntk_buckets is None
+
+
+def test_what_cannot_be_right_is_refused(model: Any) -> None:
+    inputs = inputs_of(model, [two_images()])
+    pixels = inputs.pop("pixel_values")
+    with pytest.raises(ValueError, match="hold 2 images, and pixel_values none"):
+        generate(model, inputs, max_new_tokens=1)
+    with pytest.raises(ValueError, match="hold 2 images, and pixel_values hold 1"):
+        generate(model, inputs | {"pixel_values": pixels[:1]}, max_new_tokens=1)
+    with pytest.raises(ValueError, match="prefill_chunk_size is not supported"):
+        generate(model, inputs | {"pixel_values": pixels}, max_new_tokens=1, prefill_chunk_size=16)
+    cut = {name: inputs[name][:, :100] for name in inputs}
+    with pytest.raises(ValueError, match="an image is cut"):
+        model(**cut, pixel_values=pixels[:1])
+
+
+def test_checkpointed_gradients_are_those_without() -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model = AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32).train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        inputs = inputs_of(model, [two_images()])
+        model(**inputs, labels=inputs["input_ids"], use_cache=True).loss.backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    plain, checkpointed = gradients
+    assert plain.keys() == checkpointed.keys()
+    assert "transformer.visual.attn_pool.pos_embed" not in plain
+    for name, gradient in plain.items():
+        torch.testing.assert_close(checkpointed[name], gradient, msg=name)
+
+
+def test_a_truncated_checkpoint_is_refused_by_name(tmp_path: Any) -> None:
+    tensors = golden_tensors()
+    del tensors["transformer.h.1.mlp.w2.weight"], tensors["transformer.visual.proj"]
+    folder = write_checkpoint(tmp_path / "cut", tensors)
+    with pytest.raises(CheckpointError, match=r"lacks transformer\.h\.1\.mlp\.w2\.weight \(2 tensors are missing\)"):
+        AutoModelForCausalLM.from_pretrained(folder)
+
+
+def test_every_tensor_of_a_new_model_is_drawn() -> None:
+    config = AutoConfig.from_pretrained(CHECKPOINT)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    visual = model.transformer.visual
+    assert torch.equal(model.transformer.ln_f.weight, torch.ones(config.hidden_size))
+    assert torch.equal(visual.attn_pool.pos_embed.float(), sincos_grid(config.vision.n_queries, config.hidden_size))
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
+    assert all(float(parameter.detach().std()) < 1.5 for parameter in model.parameters())
