@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from qwenvl.chat import DEFAULT_SYSTEM, Image, Message, Part, Rendered, Vocabulary, render_chatml, render_raw
+from qwenvl.demo.comparisons import ask_comparison
 from qwenvl.demo.questions import (
     Language,
     Task,
     Turn,
     ask,
     ask_caption,
-    ask_comparison,
     ask_grounded_caption,
     ask_grounding,
 )
@@ -101,8 +101,8 @@ def _questions(rng: Random, scene: Scene, turns: int, language: Language) -> lis
     # Last, since all other answers could be copied from it; alone, since that is how it is asked.
     if rng.random() < 0.35:
         caption = ask_caption if rng.random() < 0.4 else ask_grounded_caption
-        position = 0 if rng.random() < 0.3 else None
-        asked = [caption(rng, scene, language)] if position == 0 else [*asked[:-3], caption(rng, scene, language)]
+        alone = rng.random() < 0.3
+        asked = [*([] if alone else asked[:-3]), caption(rng, scene, language)]
     return asked
 
 

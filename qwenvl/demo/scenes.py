@@ -146,7 +146,7 @@ def random_scene(rng: Random, mix: Mix | None = None) -> Scene:
         count = 0
     kinds = _random_kinds(rng, ground, count, mix)
     for shape, colour in kinds:
-        _place_shape(rng, ground, things, shape, colour)
+        _place_shape(rng, things, shape, colour)
     return Scene(ground, tuple(things)) if things else random_scene(rng, mix)
 
 
@@ -186,7 +186,7 @@ def _jitter(rng: Random, rgb: Colour) -> Colour:
     return moved[0], moved[1], moved[2]
 
 
-def _place_shape(rng: Random, ground: Ground, things: list[Thing], shape: str, colour: str) -> None:
+def _place_shape(rng: Random, things: list[Thing], shape: str, colour: str) -> None:
     for attempt in range(30):
         # A crowded scene takes smaller ones.
         size = rng.uniform(0.12, 0.42 if attempt < 10 else 0.2)

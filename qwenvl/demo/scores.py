@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from qwenvl.demo.comparisons import ask_comparison
 from qwenvl.demo.questions import (
     Language,
     Phrase,
@@ -14,7 +15,6 @@ from qwenvl.demo.questions import (
     ask_absent,
     ask_caption,
     ask_colour,
-    ask_comparison,
     ask_count,
     ask_position,
     ask_reading,
@@ -31,6 +31,7 @@ from qwenvl.demo.scenes import WORDS, Box, Mix, Scene, Thing, random_scene
 HELD_OUT_SEED = "held out"
 """Training seeds are numbers: no training scene comes from this one."""
 
+# As it is taught, and not what qwenvl.grounding forgives: a score is strict.
 _BOX = re.compile(r"<box>\((\d+),(\d+)\),\((\d+),(\d+)\)</box>")
 
 _ASKERS = {

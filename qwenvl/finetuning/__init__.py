@@ -1,1 +1,1 @@
-"""Fine-tuning: data, LoRA, Q-LoRA and full training, one loop, merging."""
+"""Fine-tuning; so far, from conversations to token ids and labels."""

@@ -1,4 +1,4 @@
-"""Qwen and Qwen-VL for transformers: training, and generation with everything :class:`GenerationMixin` offers.
+"""Qwen and Qwen-VL for transformers: training and generation.
 
 Parameters carry the checkpoint's names, so what is saved loads in vLLM and in the original code, and the other way
 round. The visual encoder is the module that serving uses.

@@ -4,7 +4,8 @@ from random import Random
 import pytest
 
 from qwenvl.demo import questions
-from qwenvl.demo.questions import Language, Phrase, Task, ask, ask_comparison, box_text, count_answer
+from qwenvl.demo.comparisons import ask_comparison
+from qwenvl.demo.questions import Language, Phrase, Task, ask, box_text, count_answer
 from qwenvl.demo.scenes import Ground, Mix, Scene, Thing, random_scene
 from qwenvl.demo.scores import boxes_in
 

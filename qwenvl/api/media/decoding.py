@@ -85,7 +85,7 @@ def decode_picture(content: bytes, max_pixels: int, *, upright: bool) -> PIL.Ima
     return image if turn is None else image.transpose(turn)
 
 
-def fitted_bytes(content: bytes, max_pixels: int, image_size: int, upright: bool) -> bytes:
+def fitted_bytes(content: bytes, max_pixels: int, image_size: int, *, upright: bool) -> bytes:
     """Decode a picture and fit it: RGB, ``image_size`` square, row by row.
 
     Raises:

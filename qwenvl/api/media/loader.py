@@ -163,8 +163,9 @@ class ImageLoader:
         # Large ones one at a time: all threads together hold less than two of the largest pictures that are allowed.
         large = picture.count > max_pixels // self._settings.image_threads
         _, image_size, upright = picture.key
+        work = partial(fitted_bytes, picture.content, max_pixels, image_size, upright=upright)
         async with self._large if large else nullcontext():
-            pixels = await self._in_thread(fitted_bytes, picture.content, max_pixels, image_size, upright)
+            pixels = await self._in_thread(work)
         self._cache.put(picture.key, pixels)
         return pixels
 
