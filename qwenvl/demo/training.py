@@ -12,24 +12,28 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import regex
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
-from qwenvl.chat import VOCABULARY_FILE, Vocabulary
+from qwenvl.chat import VOCABULARY_FILE, Text, Vocabulary
 from qwenvl.demo.optimizer import MuonAndAdamW
-from qwenvl.demo.samples import SIGNS, Layout, SceneSamples
-from qwenvl.demo.scenes import COLOURS, SHAPES
-from qwenvl.demo.vocabulary import demo_vocabulary
+from qwenvl.demo.samples import SIGNS, Layout, SceneSamples, random_sample
+from qwenvl.demo.scenes import COLOURS, SHAPES, Mix
+from qwenvl.demo.vocabulary import corpus, train_vocabulary
 from qwenvl.model_executor.config import QWenConfig
 from qwenvl.model_executor.modeling import QWenLMHeadModel
 from qwenvl.model_executor.vision import VisionTransformer, sincos_grid
 
 logger = logging.getLogger(__name__)
+
+N_RANKS = 1024
 
 VOCAB_SIZE = 1280
 """Ranks and special tokens, padded to a multiple of 128 as the released models' is."""
@@ -39,6 +43,26 @@ PATCH_WEIGHT = 0.3
 
 LENGTH = 416
 """Token positions of a training sample; the few conversations that are longer are drawn again."""
+
+
+_CAPITALS = regex.compile(r"[A-Z]{2,}|\b[A-Z]\b")
+
+
+def demo_vocabulary() -> Vocabulary:
+    """The small model's vocabulary, learned from the corpus and from conversations about scenes.
+
+    Words in capitals, which are read off pictures, are kept out: each letter stays a token of its own, so that a word
+    never seen can be spelled.
+    """
+    rng = Random(0)
+    said = [
+        _CAPITALS.sub("", part.text)
+        for _ in range(3000)
+        for message in random_sample(rng, Mix(), 6).messages
+        for part in message.parts
+        if isinstance(part, Text)
+    ]
+    return train_vocabulary("\n".join([corpus() * 3, *said]), N_RANKS)
 
 
 def model_config(vocabulary: Vocabulary) -> QWenConfig:

@@ -3,7 +3,6 @@
 from collections import Counter
 from importlib.resources import files
 from itertools import pairwise
-from random import Random
 
 import regex
 
@@ -57,28 +56,3 @@ def _merge(word: Word, pair: Pair) -> Word:
         else:
             merged.append(token)
     return tuple(merged)
-
-
-N_RANKS = 1024
-_CAPITALS = regex.compile(r"[A-Z]{2,}|\b[A-Z]\b")
-
-
-def demo_vocabulary() -> Vocabulary:
-    """The small model's vocabulary, learned from the corpus and from conversations about scenes.
-
-    Words in capitals, which are read off pictures, are kept out: each letter stays a token of its own, so that a word
-    never seen can be spelled.
-    """
-    from qwenvl.chat import Text
-    from qwenvl.demo.samples import random_sample
-    from qwenvl.demo.scenes import Mix
-
-    rng = Random(0)
-    said = [
-        _CAPITALS.sub("", part.text)
-        for _ in range(3000)
-        for message in random_sample(rng, Mix(), 6).messages
-        for part in message.parts
-        if isinstance(part, Text)
-    ]
-    return train_vocabulary("\n".join([corpus() * 3, *said]), N_RANKS)

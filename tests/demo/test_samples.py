@@ -16,8 +16,7 @@ from qwenvl.demo.samples import (
     render_sample,
 )
 from qwenvl.demo.scenes import COLOURS, SHAPES, Ground, Mix, Scene, Thing
-from qwenvl.demo.training import LENGTH, model_config
-from qwenvl.demo.vocabulary import demo_vocabulary
+from qwenvl.demo.training import LENGTH, demo_vocabulary, model_config
 from qwenvl.finetuning.samples import IGNORED_LABEL, expand_images
 
 

@@ -6,8 +6,7 @@ import torch
 from safetensors import safe_open
 
 from qwenvl.demo import scoring, training
-from qwenvl.demo.training import PatchHeads, model_config, place_queries
-from qwenvl.demo.vocabulary import demo_vocabulary
+from qwenvl.demo.training import PatchHeads, demo_vocabulary, model_config, place_queries
 from qwenvl.model_executor.config import QWenConfig
 from qwenvl.model_executor.vision import VisionTransformer
 from qwenvl.model_executor.weights import checkpoint_shapes
