@@ -3,6 +3,7 @@
 from qwenvl.chat.messages import DEFAULT_SYSTEM, Image, Message, Part, Role, Text, images_of
 from qwenvl.chat.render import PromptFormat, Rendered, render, render_chatml, render_raw
 from qwenvl.chat.vocabulary import VOCABULARY_FILE, Vocabulary
+from qwenvl.chat.written import read_parts
 
 __all__ = [
     "DEFAULT_SYSTEM",
@@ -16,6 +17,7 @@ __all__ = [
     "Text",
     "Vocabulary",
     "images_of",
+    "read_parts",
     "render",
     "render_chatml",
     "render_raw",

@@ -53,6 +53,7 @@ def render_chatml(
     *,
     add_generation_prompt: bool = True,
     continue_final_message: bool = False,
+    announce_pictures: bool = True,
 ) -> Rendered:
     """Render a conversation as ChatML.
 
@@ -64,6 +65,7 @@ def render_chatml(
         vocabulary: the checkpoint's vocabulary.
         add_generation_prompt: open an assistant turn at the end.
         continue_final_message: leave the last message, an assistant's, open instead: the model goes on with it.
+        announce_pictures: off where the text says ``Picture N:`` itself, as what :func:`read_parts` reads does.
     """
     if not messages or messages[0].role is not Role.SYSTEM:
         messages = [Message.of(Role.SYSTEM, DEFAULT_SYSTEM), *messages]
@@ -75,7 +77,8 @@ def render_chatml(
             token_ids += vocabulary.newline
         token_ids += _turn_start(message.role, vocabulary)
         start = len(token_ids)
-        token_ids += _encode_parts(_announce_pictures(message.parts), vocabulary)
+        parts = _announce_pictures(message.parts) if announce_pictures else message.parts
+        token_ids += _encode_parts(parts, vocabulary)
         if not (continue_final_message and i == len(messages) - 1):
             token_ids.append(vocabulary.im_end)
         if message.role is Role.ASSISTANT:
