@@ -76,7 +76,7 @@ def random_sample(rng: Random, mix: Mix, turns: int) -> Sample:
     if kind < 0.30:
         return _two_pictures_apart(rng, mix, turns, language)
     scene = random_scene(rng, mix)
-    asked = _questions(rng, scene, turns, language)
+    asked = questions_about(rng, scene, turns, language)
     return Sample(_conversation(rng, [0], asked), (scene,))
 
 
@@ -86,7 +86,8 @@ def _greeting(rng: Random) -> Iterator[Message[int]]:
     yield Message.of("assistant", answer)
 
 
-def _questions(rng: Random, scene: Scene, turns: int, language: Language) -> list[Turn]:
+def questions_about(rng: Random, scene: Scene, turns: int, language: Language) -> list[Turn]:
+    """At most so many, none of which gives away the answer to a later one."""
     asked: list[Turn] = []
     # An answer that an earlier turn holds would be copied, not seen.
     known: set[object] = set()
@@ -151,7 +152,7 @@ def _two_pictures_apart(rng: Random, mix: Mix, turns: int, language: Language) -
     scenes = (random_scene(rng, mix), random_scene(rng, mix))
     messages: list[Message[int]] = []
     for index, scene in enumerate(scenes):
-        asked = _questions(rng, scene, max(1, turns // 2 - 1), language)
+        asked = questions_about(rng, scene, max(1, turns // 2 - 1), language)
         messages += _conversation(rng, [index], asked)
     return Sample(tuple(message for i, message in enumerate(messages) if i == 0 or message.role != "system"), scenes)
 

@@ -34,6 +34,9 @@ MIN_CONTRAST = 110.0
 """Distance in RGB between an object and the ground behind it."""
 
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "diamond", "ring")
+NEW_SHAPES = ("hexagon", "arrow", "moon")
+"""Drawn and named, and never in what the small model is trained on: for teaching it something new."""
+
 MAX_OBJECTS = 5
 
 LEXICON = """
@@ -372,7 +375,6 @@ _PENS: dict[str, Pen] = {
     "cross": _polygon(_CROSS),
     "diamond": _polygon([(0.5, 0), (1, 0.5), (0.5, 1), (0, 0.5)]),
     "ring": _ring,
-    # Never in the training scenes: what fine-tuning can teach.
     "hexagon": _polygon(_fit([(math.cos(i * math.pi / 3), math.sin(i * math.pi / 3)) for i in range(6)])),
     "arrow": _polygon([(0, 0.3), (0.55, 0.3), (0.55, 0), (1, 0.5), (0.55, 1), (0.55, 0.7), (0, 0.7)]),
     "moon": _polygon(

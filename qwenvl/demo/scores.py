@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -24,9 +24,10 @@ from qwenvl.demo.questions import (
     ask_size,
     grounded,
     kind_of,
+    none_of,
     where,
 )
-from qwenvl.demo.scenes import WORDS, Box, Mix, Scene, Thing, random_scene
+from qwenvl.demo.scenes import SHAPES, WORDS, Box, Mix, Scene, Thing, random_scene
 
 HELD_OUT_SEED = "held out"
 """Training seeds are numbers: no training scene comes from this one."""
@@ -67,6 +68,49 @@ def probes(count: int, seed: str = HELD_OUT_SEED) -> list[Probe]:
         found += _take(count, _plain(rng, task))
     found += _take(count, _comparing(rng))
     return found
+
+
+def lesson_probes(shape: str, count: int, seed: str = HELD_OUT_SEED) -> list[Probe]:
+    """Questions about a new shape: where it is among one to three objects, what it is, and where there is none."""
+    rng = Random(f"{seed} {shape}")
+    return [
+        *_take(count, _finding_new(rng, shape)),
+        *_take(count, _naming_new(rng, shape)),
+        *_take(count, _missing_new(rng, shape)),
+    ]
+
+
+def _finding_new(rng: Random, shape: str) -> Iterator[Probe]:
+    phrase = Phrase(shape, None)
+    for language in _languages():
+        scene = _scene_where(rng, Mix((shape, *SHAPES), 3, 0.0), lambda scene: len(phrase.find(scene)) == 1)
+        (thing,) = phrase.find(scene)
+        question = where(rng, phrase.say(language), language)
+        turn = Turn(Task.GROUNDING, language, question, grounded(phrase.say(language), [thing]), (thing,))
+        yield Probe(f"grounding, {shape}", (scene,), turn)
+
+
+def _naming_new(rng: Random, shape: str) -> Iterator[Probe]:
+    phrase = Phrase(shape, None)
+    for language in _languages():
+        scene = _scene_where(rng, Mix((shape,), 1, 0.0), lambda scene: len(phrase.find(scene)) == 1)
+        turn = ask_shape(rng, scene, language)
+        assert turn is not None
+        yield Probe(f"shape, {shape}", (scene,), turn)
+
+
+def _missing_new(rng: Random, shape: str) -> Iterator[Probe]:
+    for language in _languages():
+        phrase = Phrase(shape, None).say(language)
+        turn = Turn(Task.ABSENT, language, where(rng, phrase, language), none_of(phrase, language))
+        yield Probe(f"absent, {shape}", (random_scene(rng, Mix(SHAPES, 3, 0.0)),), turn)
+
+
+def _scene_where(rng: Random, mix: Mix, fits: Callable[[Scene], bool]) -> Scene:
+    while True:
+        scene = random_scene(rng, mix)
+        if fits(scene):
+            return scene
 
 
 def _take(count: int, stream: Iterator[Probe]) -> list[Probe]:
