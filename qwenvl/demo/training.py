@@ -1,151 +1,37 @@
 """How the small model is trained from scratch: ``python -m qwenvl.demo.training --output DIR``.
 
-Everything is learned at once, on endless synthetic scenes. What makes it quick: a resampler that starts out looking at
-each query's own place (:func:`place_queries`), heads on its output that tell what is at each patch while the language
-model learns to ask (:class:`PatchHeads`, dropped afterwards), and Muon.
+On endless synthetic scenes. What makes it quick: a resampler that starts out looking at each query's own place
+(``small_model.place_queries``), heads on its output that tell what is at each patch until the language model knows how
+to ask (``patch_heads``, dropped afterwards), and Muon (``optimizer``).
 """
 
 import argparse
 import json
 import logging
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from random import Random
 from typing import Any
 
-import regex
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
-from qwenvl.chat import VOCABULARY_FILE, Text, Vocabulary
+from qwenvl.chat import VOCABULARY_FILE
 from qwenvl.demo.optimizer import MuonAndAdamW
-from qwenvl.demo.samples import SIGNS, Layout, SceneSamples, random_sample
-from qwenvl.demo.scenes import COLOURS, SHAPES, Mix
-from qwenvl.demo.vocabulary import corpus, train_vocabulary
-from qwenvl.model_executor.config import QWenConfig
+from qwenvl.demo.patch_heads import PatchHeads
+from qwenvl.demo.samples import Layout, SceneSamples
+from qwenvl.demo.small_model import demo_vocabulary, place_queries, small_config, write_side_files
 from qwenvl.model_executor.modeling import QWenLMHeadModel
-from qwenvl.model_executor.vision import VisionTransformer, sincos_grid
 
 logger = logging.getLogger(__name__)
-
-N_RANKS = 1024
-
-VOCAB_SIZE = 1280
-"""Ranks and special tokens, padded to a multiple of 128 as the released models' is."""
 
 PATCH_WEIGHT = 0.3
 """Of the patch heads' loss beside that of the answers."""
 
 LENGTH = 416
 """Token positions of a training sample; the few conversations that are longer are drawn again."""
-
-
-_CAPITALS = regex.compile(r"[A-Z]{2,}|\b[A-Z]\b")
-
-
-def demo_vocabulary() -> Vocabulary:
-    """The small model's vocabulary, learned from the corpus and from conversations about scenes.
-
-    Words in capitals, which are read off pictures, are kept out: each letter stays a token of its own, so that a word
-    never seen can be spelled.
-    """
-    rng = Random(0)
-    said = [
-        _CAPITALS.sub("", part.text)
-        for _ in range(3000)
-        for message in random_sample(rng, Mix(), 6).messages
-        for part in message.parts
-        if isinstance(part, Text)
-    ]
-    return train_vocabulary("\n".join([corpus() * 3, *said]), N_RANKS)
-
-
-def model_config(vocabulary: Vocabulary) -> QWenConfig:
-    """Sizes of the small model: 6.4 million parameters, 12.8 MB in bfloat16; what two cores can train in hours."""
-    return QWenConfig(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        kv_channels=64,
-        intermediate_size=1536,
-        train_length=2048,
-        max_position_embeddings=8192,
-        visual={
-            "image_size": 224,
-            "patch_size": 14,
-            "width": 192,
-            "layers": 4,
-            "heads": 3,
-            "mlp_ratio": 4.0,
-            "output_dim": 256,
-            "n_queries": 64,
-            "image_start_id": vocabulary.image_start,
-        },
-    )
-
-
-@torch.no_grad()
-def place_queries(visual: VisionTransformer) -> None:
-    """Let each query of the resampler start out at its own place, and each patch know where it is.
-
-    At the usual initialisation the resampler attends to all patches alike, has no residual, and so gives the same
-    vector for every query: telling them apart is what takes long to learn. Here queries are nearly pure position, and
-    the projections of queries and keys pass the fast channels of the position table on, enlarged.
-    """
-    pool, width = visual.attn_pool, visual.config.output_dim
-    visual.positional_embedding.copy_(sincos_grid(len(visual.positional_embedding), visual.config.width))
-    pool.query.normal_(std=0.02)
-    pool.ln_q.weight.fill_(0.1)
-    head_size = width // visual.config.resampler_heads
-    fast = head_size // 8
-    quarter = width // 4
-    # Sines, cosines of columns, then of rows: the first channels of each are the fastest.
-    channels = torch.cat([torch.arange(start, start + fast) for start in range(0, width, quarter)])
-    # What is seen there must not drown where it is.
-    pool.ln_kv.weight[channels] = 0.1
-    for part in range(2):
-        weight = pool.attn.in_proj_weight[part * width : (part + 1) * width]
-        weight.normal_(std=0.02)
-        for head in range(visual.config.resampler_heads):
-            rows = head * head_size + torch.arange(len(channels))
-            weight[rows, channels] += 3.0
-
-
-class PatchHeads(nn.Module):
-    """What is at each patch, told from the resampler's output: four patches to a query.
-
-    Without them the resampler learns what it should pass on only once the language model asks for it, and the language
-    model has nothing to ask for until then.
-    """
-
-    def __init__(self, config: QWenConfig) -> None:
-        super().__init__()
-        assert config.vision is not None
-        self.sizes = (len(SHAPES) + 2, len(COLOURS) + 1, len(SIGNS) + 1, 4)
-        self.side = math.isqrt(config.vision.n_queries)
-        self.fold = config.vision.grid // self.side
-        self.norm = nn.LayerNorm(config.hidden_size)
-        self.head = nn.Linear(config.hidden_size, self.fold**2 * sum(self.sizes))
-
-    def forward(self, vectors_NQE: Tensor, kinds_NP3: Tensor, boxes_NP4: Tensor) -> Tensor:
-        side, fold = self.side, self.fold
-        told = self.head(self.norm(vectors_NQE.float()))
-        # (query row, query column, row inside, column inside) to (row, column) of the patch.
-        told = told.view(-1, side, side, fold, fold, sum(self.sizes)).transpose(2, 3).flatten(1, 4)
-        *kinds, boxes = told.split(self.sizes, dim=-1)
-        loss: Tensor = torch.zeros((), device=told.device)
-        for i, logits in enumerate(kinds):
-            loss = loss + F.cross_entropy(logits.flatten(0, 1), kinds_NP3[..., i].flatten())
-        inside = (kinds_NP3[..., 0] > 0).unsqueeze(-1)
-        off = (boxes.sigmoid() - boxes_NP4).abs() * inside
-        box_loss: Tensor = off.sum() / inside.sum().clamp(min=1) / 4
-        return loss + 5 * box_loss
 
 
 class SmallModelTrainer(Trainer):
@@ -216,9 +102,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     vocabulary = demo_vocabulary()
     args.output.mkdir(parents=True, exist_ok=True)
-    vocabulary.save(args.output / VOCABULARY_FILE)
     torch.manual_seed(args.seed)
-    config = model_config(vocabulary)
+    config = small_config(vocabulary)
+    write_side_files(args.output, config, vocabulary)
     assert config.vision is not None
     model = QWenLMHeadModel(config)
     place_queries(model.transformer.visual)

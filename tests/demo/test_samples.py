@@ -16,7 +16,8 @@ from qwenvl.demo.samples import (
     render_sample,
 )
 from qwenvl.demo.scenes import COLOURS, SHAPES, Ground, Mix, Scene, Thing
-from qwenvl.demo.training import LENGTH, demo_vocabulary, model_config
+from qwenvl.demo.small_model import demo_vocabulary, small_config
+from qwenvl.demo.training import LENGTH
 from qwenvl.finetuning.samples import IGNORED_LABEL, expand_images
 
 
@@ -29,7 +30,7 @@ def vocabulary() -> Vocabulary:
 def samples(vocabulary: Vocabulary, tmp_path_factory: pytest.TempPathFactory) -> SceneSamples:
     file = Path(tmp_path_factory.mktemp("vocabulary")) / VOCABULARY_FILE
     vocabulary.save(file)
-    vision = model_config(vocabulary).vision
+    vision = small_config(vocabulary).vision
     assert vision is not None
     return SceneSamples(str(file), Layout(vision, LENGTH), batch_size=4, seed=1)
 

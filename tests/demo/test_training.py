@@ -6,7 +6,8 @@ import torch
 from safetensors import safe_open
 
 from qwenvl.demo import scoring, training
-from qwenvl.demo.training import PatchHeads, demo_vocabulary, model_config, place_queries
+from qwenvl.demo.patch_heads import PatchHeads
+from qwenvl.demo.small_model import demo_vocabulary, place_queries, small_config
 from qwenvl.model_executor.config import QWenConfig
 from qwenvl.model_executor.vision import VisionTransformer
 from qwenvl.model_executor.weights import checkpoint_shapes
@@ -17,7 +18,7 @@ MAX_BYTES = 25_000_000
 
 
 def test_queries_start_out_at_their_own_places() -> None:
-    vision = model_config(demo_vocabulary()).vision
+    vision = small_config(demo_vocabulary()).vision
     assert vision is not None
     torch.manual_seed(0)
     visual = VisionTransformer(vision)
@@ -40,7 +41,7 @@ def test_queries_start_out_at_their_own_places() -> None:
 
 
 def test_patch_heads_tell_each_patch_apart() -> None:
-    config = model_config(demo_vocabulary())
+    config = small_config(demo_vocabulary())
     torch.manual_seed(0)
     heads = PatchHeads(config)
     kinds, boxes = torch.zeros(1, 256, 3, dtype=torch.long), torch.zeros(1, 256, 4)
