@@ -3,17 +3,8 @@
 from collections.abc import Sequence
 from random import Random
 
-from qwenvl.demo.questions import (
-    Language,
-    Phrase,
-    Task,
-    Turn,
-    ask_colour,
-    ask_count,
-    ask_reading,
-    ask_shape,
-    phrases_of,
-)
+from qwenvl.demo.phrases import Language, Phrase
+from qwenvl.demo.questions import Task, Turn, ask_colour, ask_count, ask_reading, ask_shape, phrases_of
 from qwenvl.demo.scenes import Scene
 
 

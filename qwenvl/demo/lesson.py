@@ -11,7 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from qwenvl.demo.questions import Language, Phrase, Task, Turn, none_of, where
+from qwenvl.demo.phrases import Language, Phrase
+from qwenvl.demo.questions import Task, Turn, as_typed, none_of, where
 from qwenvl.demo.samples import questions_about
 from qwenvl.demo.scenes import NEW_SHAPES, SHAPES, Mix, Scene, draw, random_scene
 
@@ -43,9 +44,15 @@ def write_lesson(shape: str, count: int, directory: Path, seed: int = 0) -> Path
     samples: list[dict[str, Any]] = []
     for number in range(count):
         scene, turns = random_lesson(rng, shape)
+        said = [as_typed(rng, turn) for turn in turns]
         picture = f"pictures/{number:05}.png"
         draw(scene, PICTURE_SIZE).save(directory / picture)
-        samples.append({"id": f"{shape}-{number}", "conversations": _conversation(turns, picture)})
+        samples.append(
+            {
+                "id": f"{shape}-{number}",
+                "conversations": _conversation(said, picture),
+            }
+        )
     file = directory / "train.json"
     file.write_text(json.dumps(samples, ensure_ascii=False, indent=1), encoding="utf-8")
     return file

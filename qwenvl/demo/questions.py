@@ -1,20 +1,24 @@
 """Questions about synthetic scenes and their right answers, in English and Chinese."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 
-from qwenvl import grounding
-from qwenvl.demo.scenes import COLOURS, SHAPES, Box, Scene, Thing
-
-BOX_STEP = 10
-"""Box coordinates are taught in steps of so many thousandths: a hundred values are learned sooner than a thousand."""
-
-
-class Language(StrEnum):
-    ENGLISH = "en"
-    CHINESE = "zh"
+from qwenvl.demo.phrases import (
+    CHINESE_NAMES,
+    Language,
+    Phrase,
+    article,
+    box_text,
+    capital,
+    grounded,
+    in_order,
+    kind_of,
+    listed,
+    name_of,
+)
+from qwenvl.demo.scenes import COLOURS, SHAPES, Scene, Thing
 
 
 class Task(StrEnum):
@@ -33,30 +37,6 @@ class Task(StrEnum):
     COMPARISON = "comparison"
 
 
-CHINESE_NAMES = {
-    "circle": "圆形",
-    "square": "正方形",
-    "triangle": "三角形",
-    "star": "五角星",
-    "heart": "心形",
-    "cross": "十字",
-    "diamond": "菱形",
-    "ring": "圆环",
-    "hexagon": "六边形",
-    "arrow": "箭头",
-    "moon": "月牙",
-    "red": "红色",
-    "orange": "橙色",
-    "yellow": "黄色",
-    "green": "绿色",
-    "blue": "蓝色",
-    "purple": "紫色",
-    "pink": "粉色",
-    "brown": "棕色",
-    "black": "黑色",
-    "white": "白色",
-    "gray": "灰色",
-}
 POSITIONS = {
     (0, 0): ("top left", "左上角"),
     (1, 0): ("top", "上方"),
@@ -85,84 +65,23 @@ class Turn:
     targets: tuple[Thing, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Phrase:
-    """A way to name objects: a shape, a colour, both, or neither (any shape)."""
-
-    shape: str | None
-    colour: str | None
-
-    def matches(self, thing: Thing) -> bool:
-        return not thing.text and self.shape in (None, thing.shape) and self.colour in (None, thing.colour)
-
-    def find(self, scene: Scene) -> list[Thing]:
-        """The objects it names, from left to right."""
-        return sorted(filter(self.matches, scene.things), key=lambda thing: thing.box[0])
-
-    def say(self, language: Language, count: int = 1) -> str:
-        if language is Language.CHINESE:
-            colour = CHINESE_NAMES[self.colour] if self.colour else ""
-            return colour + (CHINESE_NAMES[self.shape] if self.shape else "形状" if not colour else "的形状")
-        noun = self.shape or "shape"
-        if count != 1:
-            noun += "es" if noun.endswith(("s", "x")) else "s"
-        return f"{self.colour} {noun}" if self.colour else noun
-
-
-def kind_of(thing: Thing) -> Phrase:
-    return Phrase(thing.shape, thing.colour)
-
-
-def permille(box: Box) -> grounding.Box:
-    """Thousandths of the picture, in the steps that are taught."""
-    return grounding.Box(*(min(990, max(0, round(value * 1000 / BOX_STEP) * BOX_STEP)) for value in box))
-
-
-def box_text(box: Box) -> str:
-    return grounding.format_box(permille(box))
-
-
-def grounded(phrase: str, things: Sequence[Thing]) -> str:
-    return grounding.format_finding(phrase, [permille(thing.box) for thing in things])
-
-
-def article(phrase: str) -> str:
-    return f"an {phrase}" if phrase[0] in "aeiou" else f"a {phrase}"
-
-
-def listed(items: Sequence[str], language: Language) -> str:
-    if language is Language.CHINESE:
-        return "、".join(items)
-    return ", ".join(items[:-1]) + (" and " if len(items) > 1 else "") + items[-1]
-
-
-def name_of(thing: Thing, language: Language) -> str:
-    """With its article in English; words are named by what they say."""
-    if thing.text:
-        return f'the word "{thing.text}"' if language is Language.ENGLISH else f"文字“{thing.text}”"
-    phrase = kind_of(thing).say(language)
-    return article(phrase) if language is Language.ENGLISH else phrase
-
-
-def _ordered(scene: Scene) -> list[Thing]:
-    return sorted(scene.things, key=lambda thing: thing.box[0])
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
 Asker = Callable[[Random, Scene, Language], Turn | None]
 """Makes a turn about a scene, or None where the scene does not allow such a question."""
 
 
 def ask_caption(rng: Random, scene: Scene, language: Language) -> Turn:
     questions = {
-        Language.ENGLISH: ("Describe the picture.", "What is in the picture?", "Generate the caption in English:"),
-        Language.CHINESE: ("描述这张图片。", "图中有什么？", "这张图里有哪些东西？"),
+        Language.ENGLISH: (
+            "Describe the picture.",
+            "What is in the picture?",
+            "What is this?",
+            "What do you see?",
+            "Generate the caption in English:",
+        ),
+        Language.CHINESE: ("描述这张图片。", "图中有什么？", "这是什么？", "这张图里有哪些东西？"),
     }
-    names = listed([name_of(thing, language) for thing in _ordered(scene)], language)
-    answer = _capital(names) + "." if language is Language.ENGLISH else f"图中有{names}。"
+    names = listed([name_of(thing, language) for thing in in_order(scene)], language)
+    answer = capital(names) + "." if language is Language.ENGLISH else f"图中有{names}。"
     return Turn(Task.CAPTION, language, rng.choice(questions[language]), answer)
 
 
@@ -175,7 +94,7 @@ def ask_grounded_caption(rng: Random, scene: Scene, language: Language) -> Turn:
         ),
         Language.CHINESE: ("描述这张图片并框出每个物体。", "框出图中所有的物体。", "检测图中的所有物体。"),
     }
-    things = _ordered(scene)
+    things = in_order(scene)
     items = [grounded(name_of(thing, language), [thing]) for thing in things]
     answer = listed(items, language)
     return Turn(Task.GROUNDED_CAPTION, language, rng.choice(questions[language]), answer, tuple(things))
@@ -255,7 +174,7 @@ def ask_region(rng: Random, scene: Scene, language: Language) -> Turn:
     }
     question = rng.choice(questions[language]).format(box_text(loose))
     name = name_of(thing, language)
-    answer = _capital(name) + "." if language is Language.ENGLISH else f"{name}。"
+    answer = capital(name) + "." if language is Language.ENGLISH else f"{name}。"
     return Turn(Task.REGION, language, question, answer, (thing,))
 
 
@@ -298,7 +217,7 @@ def ask_colour(rng: Random, scene: Scene, language: Language) -> Turn | None:
         question = rng.choice(("{}是什么颜色？", "图中的{}是什么颜色的？")).format(shape)
         return Turn(Task.COLOUR, language, question, f"{CHINESE_NAMES[thing.colour]}。")
     question = rng.choice(("What colour is the {}?", "What color is the {}?", "Which color does the {} have?"))
-    return Turn(Task.COLOUR, language, question.format(shape), f"{_capital(thing.colour)}.")
+    return Turn(Task.COLOUR, language, question.format(shape), f"{capital(thing.colour)}.")
 
 
 def ask_shape(rng: Random, scene: Scene, language: Language) -> Turn | None:
@@ -310,7 +229,7 @@ def ask_shape(rng: Random, scene: Scene, language: Language) -> Turn | None:
         answer = f"{CHINESE_NAMES[thing.shape]}。"
         return Turn(Task.SHAPE, language, question.format(CHINESE_NAMES[thing.colour]), answer)
     question = rng.choice(("What shape is the {} one?", "What is the {} shape?", "Which shape is {}?"))
-    return Turn(Task.SHAPE, language, question.format(thing.colour), f"{_capital(article(thing.shape))}.")
+    return Turn(Task.SHAPE, language, question.format(thing.colour), f"{capital(article(thing.shape))}.")
 
 
 def ask_reading(rng: Random, scene: Scene, language: Language) -> Turn | None:
@@ -319,7 +238,7 @@ def ask_reading(rng: Random, scene: Scene, language: Language) -> Turn | None:
             return None
         answer = "There is no text in the picture." if language is Language.ENGLISH else "图中没有文字。"
     else:
-        answer = " ".join(thing.text for thing in _ordered(scene) if thing.text)
+        answer = " ".join(thing.text for thing in in_order(scene) if thing.text)
     questions = {
         Language.ENGLISH: ("What does the text say?", "Read the text.", "What is written in the picture?"),
         Language.CHINESE: ("图中写的是什么？", "读出图中的文字。", "图片上的文字是什么？"),
@@ -398,7 +317,7 @@ def ask_position(rng: Random, scene: Scene, language: Language) -> Turn | None:
         return Turn(Task.POSITION, language, f"{phrase}在图中的哪个方位？", f"在{chinese}。")
     question = rng.choice(("In which part of the picture is the {}?", "Which part of the picture is the {} in?"))
     where_ = "in the middle" if english == "middle" else f"at the {english}"
-    return Turn(Task.POSITION, language, question.format(phrase), f"{_capital(where_)}.")
+    return Turn(Task.POSITION, language, question.format(phrase), f"{capital(where_)}.")
 
 
 ASKERS: tuple[tuple[Asker, float], ...] = (
@@ -413,6 +332,20 @@ ASKERS: tuple[tuple[Asker, float], ...] = (
     (ask_size, 0.7),
     (ask_position, 0.7),
 )
+
+
+def as_typed(rng: Random, turn: Turn) -> Turn:
+    """The question in one of the ways people write it: small letters, another word or mark, or none at the end."""
+    question = turn.question
+    if rng.random() < 0.2:
+        question = question.replace("the picture", rng.choice(("this picture", "the image", "this image")))
+    if rng.random() < 0.15:
+        question = question[0].lower() + question[1:]
+    if rng.random() < 0.15:
+        question = question.replace("？", "?").replace("。", ".")
+    if rng.random() < 0.1:
+        question = question.rstrip("。？.?")
+    return replace(turn, question=question)
 
 
 def ask(rng: Random, scene: Scene, language: Language) -> Turn:

@@ -10,15 +10,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from qwenvl.chat import DEFAULT_SYSTEM, Image, Message, Part, Rendered, Vocabulary, render_chatml, render_raw
 from qwenvl.demo.comparisons import ask_comparison
-from qwenvl.demo.questions import (
-    Language,
-    Task,
-    Turn,
-    ask,
-    ask_caption,
-    ask_grounded_caption,
-    ask_grounding,
-)
+from qwenvl.demo.phrases import Language
+from qwenvl.demo.questions import Task, Turn, as_typed, ask, ask_caption, ask_grounded_caption, ask_grounding
 from qwenvl.demo.scenes import COLOURS, LETTERS, SHAPES, Mix, Scene, draw, patch_labels, random_scene, word_edges
 from qwenvl.finetuning.samples import IGNORED_LABEL, expand_images
 from qwenvl.model_executor.config import VisionConfig
@@ -113,7 +106,7 @@ def _raw_sample(rng: Random, mix: Mix) -> Sample:
     turn = rng.choice((ask_caption, ask_grounded_caption, ask_grounding, ask))(rng, scene, language) or ask_caption(
         rng, scene, language
     )
-    question = turn.question
+    question = as_typed(rng, turn).question
     if turn.task not in (Task.CAPTION, Task.GROUNDED_CAPTION) and not question.startswith("<ref>"):
         question = f"Question: {question} Answer:"
     return Sample((Message.of("user", Image(0), question), Message.of("assistant", turn.answer)), (scene,), raw=True)
@@ -162,7 +155,7 @@ def _conversation(rng: Random, images: Sequence[int], asked: Sequence[Turn]) -> 
     messages: list[Message[int]] = [Message.of("system", system)]
     for i, turn in enumerate(asked):
         parts: list[str | Part[int]] = [Image(image) for image in images] if i == 0 else []
-        messages.append(Message.of("user", *parts, turn.question))
+        messages.append(Message.of("user", *parts, as_typed(rng, turn).question))
         messages.append(Message.of("assistant", turn.answer))
     return tuple(messages)
 

@@ -194,7 +194,7 @@ def _place_shape(rng: Random, things: list[Thing], shape: str, colour: str) -> N
         # A crowded scene takes smaller ones.
         size = rng.uniform(0.12, 0.42 if attempt < 10 else 0.2)
         # A picture that is not square is seen squeezed: its circles are no circles.
-        ratio = rng.uniform(0.72, 1.39) if rng.random() < 0.4 else 1.0
+        ratio = math.exp(rng.uniform(-0.55, 0.55)) if rng.random() < 0.4 else 1.0
         box = _random_box(rng, size * min(1.0, ratio), size / max(1.0, ratio))
         if not any(_near(box, thing.box) for thing in things):
             things.append(Thing(shape, colour, _jitter(rng, COLOURS[colour]), box))

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from random import Random
 
 from qwenvl.demo.comparisons import ask_comparison
+from qwenvl.demo.phrases import Language, Phrase, grounded, kind_of
 from qwenvl.demo.questions import (
-    Language,
-    Phrase,
     Task,
     Turn,
     ask_absent,
@@ -22,8 +21,6 @@ from qwenvl.demo.questions import (
     ask_relation,
     ask_shape,
     ask_size,
-    grounded,
-    kind_of,
     none_of,
     where,
 )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
-from qwenvl.chat import VOCABULARY_FILE
+from qwenvl.chat import VOCABULARY_FILE, Vocabulary
 from qwenvl.demo.optimizer import MuonAndAdamW
 from qwenvl.demo.patch_heads import PatchHeads
 from qwenvl.demo.samples import Layout, SceneSamples
@@ -100,8 +100,10 @@ class SmallModelTrainer(Trainer):
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    vocabulary = demo_vocabulary()
     args.output.mkdir(parents=True, exist_ok=True)
+    # A run that goes on keeps its vocabulary, whatever its questions have become.
+    learned = args.output / VOCABULARY_FILE
+    vocabulary = Vocabulary.from_file(learned) if learned.exists() else demo_vocabulary()
     torch.manual_seed(args.seed)
     config = small_config(vocabulary)
     write_side_files(args.output, config, vocabulary)

@@ -5,7 +5,8 @@ import pytest
 
 from qwenvl.demo import questions
 from qwenvl.demo.comparisons import ask_comparison
-from qwenvl.demo.questions import Language, Phrase, Task, ask, box_text, count_answer
+from qwenvl.demo.phrases import Language, Phrase, box_text
+from qwenvl.demo.questions import Task, ask, count_answer
 from qwenvl.demo.scenes import Ground, Mix, Scene, Thing, random_scene
 from qwenvl.demo.scores import boxes_in
 
