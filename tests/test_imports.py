@@ -187,6 +187,10 @@ def declared(requirements: list[str]) -> set[str]:
     return {re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower().replace("_", "-") for requirement in requirements}
 
 
+# One holds a font, the other is imported by transformers.
+NOT_IMPORTED = {"zhplot", "accelerate"}
+
+
 def test_third_party_imports_are_declared_and_declared_ones_imported():
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     core = declared(project["dependencies"])
@@ -200,7 +204,7 @@ def test_third_party_imports_are_declared_and_declared_ones_imported():
     third_party = imported - set(sys.stdlib_module_names) - {"qwenvl", "torch", "vllm"}
     names = {module: {name.lower().replace("_", "-") for name in distributions[module]} for module in third_party}
     assert not {module for module, owners in names.items() if not owners & (core | optional)}
-    assert not core - set().union(*names.values())
+    assert not core - set().union(*names.values()) - NOT_IMPORTED
 
 
 def test_imports_of_tests_and_scripts_are_declared():

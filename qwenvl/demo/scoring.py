@@ -35,7 +35,7 @@ def answer(
     longest = max(map(len, prompts))
     ids = torch.tensor([[vocabulary.end_of_text] * (longest - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    generated = model.generate(  # type: ignore[misc]
+    generated = model.generate(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),
         pixel_values=torch.stack(pixels).to(model.device),

@@ -1,6 +1,7 @@
-"""Boxes and the phrases they belong to: parse what a model wrote, convert to pixels and back, write prompts. Pure."""
+"""Boxes and the phrases they belong to: parse what a model wrote, convert to pixels, draw, write prompts. Pure."""
 
 from qwenvl.grounding.conversion import box_to_permille, box_to_pixels, quad_to_permille, quad_to_pixels
+from qwenvl.grounding.drawing import draw_findings
 from qwenvl.grounding.formatting import format_box, format_finding, format_quad
 from qwenvl.grounding.list_format import boxes_with_refs, from_list_format, to_list_format
 from qwenvl.grounding.parsing import Parsed, parse
@@ -15,6 +16,7 @@ __all__ = [
     "box_to_permille",
     "box_to_pixels",
     "boxes_with_refs",
+    "draw_findings",
     "format_box",
     "format_finding",
     "format_quad",

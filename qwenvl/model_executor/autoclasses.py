@@ -21,12 +21,18 @@ def _register_config() -> None:
 
 
 def _register_tokenizer() -> None:
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedConfig
 
-    from qwenvl.model_executor.config import QWenConfig
     from qwenvl.model_executor.tokenizer import QWenTokenizer
 
-    AutoTokenizer.register(QWenConfig, slow_tokenizer_class=QWenTokenizer, exist_ok=True)
+    class Nobodys(PreTrainedConfig):
+        """No checkpoint's: the tokenizer is found by its name.
+
+        Found by ``QWenConfig``, it would give way to the code that a checkpoint names, where ``trust_remote_code`` is
+        set.
+        """
+
+    AutoTokenizer.register(Nobodys, slow_tokenizer_class=QWenTokenizer, exist_ok=True)
 
 
 def _register_model() -> None:

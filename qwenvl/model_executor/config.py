@@ -16,6 +16,9 @@ TEXT_ARCHITECTURE = "QWenLMHeadModel"
 VISION_ARCHITECTURE = "QwenVLForConditionalGeneration"
 """What vLLM called the visual model while it had one; selected here where the config has ``visual``."""
 
+PRECISIONS = ("bf16", "fp16", "fp32")
+"""Keys of which at most one is true: what the transformers model runs in."""
+
 
 @dataclass(frozen=True, slots=True)
 class VisionConfig:
@@ -94,6 +97,8 @@ class QWenConfig(PreTrainedConfig):
     """
 
     model_type = "qwen"
+    # Read by AutoTokenizer where tokenizer_config.json names none.
+    tokenizer_class = "QWenTokenizer"
     keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
     attribute_map = {"head_dim": "kv_channels"}  # noqa: RUF012 (the base class reads a plain dict)
 
@@ -118,6 +123,10 @@ class QWenConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
     use_cache: bool = True
+    bf16: bool = False
+    fp16: bool = False
+    fp32: bool = False
+    use_flash_attn: bool | str = "auto"
     visual: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -127,6 +136,20 @@ class QWenConfig(PreTrainedConfig):
         self._vision = VisionConfig.from_dict(self.visual, self.hidden_size) if self.visual else None
         if self.architectures in (None, [TEXT_ARCHITECTURE], [VISION_ARCHITECTURE]):
             self.architectures = [VISION_ARCHITECTURE if self.visual else TEXT_ARCHITECTURE]
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As transformers has it; a precision among the options takes the place of the file's.
+
+        Raises:
+            ValueError: there are several among the options.
+        """
+        chosen = [name for name in PRECISIONS if kwargs.get(name)]
+        if len(chosen) > 1:
+            raise ValueError(f"{' and '.join(f'{name}=True' for name in chosen)} exclude each other: choose one")
+        if chosen:
+            config_dict = config_dict | dict.fromkeys(PRECISIONS, False)
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def vision(self) -> VisionConfig | None:

@@ -13,16 +13,21 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.output_capturing import capture_outputs
 
-from qwenvl.errors import CheckpointError
 from qwenvl.model_executor.config import QWenConfig
+from qwenvl.model_executor.generation import QWenGenerationMixin
+from qwenvl.model_executor.gptq import loadable
+from qwenvl.model_executor.loading import bitsandbytes_config, check_loaded, loading_options, read_config
+from qwenvl.model_executor.ntk_cache import remember_buckets, remembered_buckets
 from qwenvl.model_executor.rotary import inverse_frequencies, prompt_bucket, rotate
 from qwenvl.model_executor.vision import CrossAttention, Resampler, VisionTransformer, sincos_grid
 
@@ -57,7 +62,7 @@ class QWenAttention(nn.Module):
 
     def forward(
         self, x_BLE: Tensor, rotary: Rotary, mask: Tensor | None, past_key_values: Cache | None = None, **kwargs: Any
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
         cos_BL1D, sin_BL1D, logn_BL11 = rotary
         query_BLHK, key_BLHK, value_BLHK = (
             part.unflatten(-1, (-1, self.config.kv_channels)) for part in self.c_attn(x_BLE).chunk(3, dim=-1)
@@ -68,10 +73,10 @@ class QWenAttention(nn.Module):
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
-        attended_BLHK, _ = attend(
+        attended_BLHK, weights = attend(
             self, query, key, value, mask, dropout=0.0, scaling=self.config.kv_channels**-0.5, **kwargs
         )
-        return self.c_proj(attended_BLHK.flatten(2))
+        return self.c_proj(attended_BLHK.flatten(2)), weights
 
 
 def eager_attention(
@@ -112,7 +117,8 @@ class QWenBlock(GradientCheckpointingLayer):
     def forward(
         self, x_BLE: Tensor, rotary: Rotary, mask: Tensor | None, past_key_values: Cache | None = None, **kwargs: Any
     ) -> Tensor:
-        x_BLE = x_BLE + self.attn(self.ln_1(x_BLE), rotary, mask, past_key_values, **kwargs)
+        attended_BLE, _ = self.attn(self.ln_1(x_BLE), rotary, mask, past_key_values, **kwargs)
+        x_BLE = x_BLE + attended_BLE
         return x_BLE + self.mlp(self.ln_2(x_BLE))
 
 
@@ -129,26 +135,41 @@ class QWenPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
+    _can_record_outputs = {"hidden_states": QWenBlock, "attentions": QWenAttention}  # noqa: RUF012
 
     @classmethod
-    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """As transformers has it, but all or nothing.
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any
+    ) -> Any:
+        """As transformers has it, but all or nothing, and GPTQ checkpoints without another package's kernels.
+
+        The original's options are there: ``bf16``, ``fp16`` and ``fp32`` choose the dtype, ``use_flash_attn`` the
+        attention. With neither these nor ``dtype``, nor a flag in ``config.json``, the device at hand chooses: bfloat16
+        or float16 on GPUs, float32 on CPUs.
 
         Raises:
             CheckpointError: tensors are missing; the message names the first.
+            ValueError: several precisions at once.
         """
-        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        config = kwargs.pop("config", None)
+        if not isinstance(config, QWenConfig):
+            config, kwargs = read_config(config or pretrained_model_name_or_path, kwargs)
+        loaded: Any = super().from_pretrained(
+            pretrained_model_name_or_path,
+            *args,
+            config=bitsandbytes_config(loadable(config)),
+            output_loading_info=True,
+            **loading_options(config, kwargs),
+        )
         model, info = loaded
-        if missing := sorted(info["missing_keys"]):
-            raise CheckpointError(f"the checkpoint lacks {missing[0]} ({len(missing)} tensors are missing)")
-        for name, parameter in model.named_parameters():
-            if name.endswith("attn_pool.pos_embed"):
-                # Stored, and never trained; loading makes every tensor one that is.
-                parameter.requires_grad_(False)
+        check_loaded(model, info["missing_keys"])
         return (model, info) if output_loading_info else model
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        if getattr(self.config, "quantization_config", None) is not None:
+            # Packed weights are loaded, never drawn; what is missing is refused afterwards.
+            return
         std = self.config.initializer_range
         if isinstance(module, RMSNorm | nn.LayerNorm):
             init.ones_(module.weight)
@@ -194,6 +215,7 @@ class QWenModel(QWenPreTrainedModel):
         """Replace the token embeddings."""
         self.wte = value
 
+    @capture_outputs  # type: ignore[untyped-decorator]  # those that the caller asks for, at each block
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -205,6 +227,8 @@ class QWenModel(QWenPreTrainedModel):
         use_cache: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
+        if kwargs.get("output_attentions") and self.config._attn_implementation != "eager":
+            raise ValueError('output_attentions needs a model that was loaded with attn_implementation="eager"')
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("exactly one of input_ids and inputs_embeds is needed")
         x_BLE: Tensor = self.wte(input_ids) if inputs_embeds is None else inputs_embeds
@@ -228,6 +252,8 @@ class QWenModel(QWenPreTrainedModel):
         for block in self.h:
             # By name: gradient checkpointing leaves out a cache that it finds so.
             x_BLE = block(x_BLE, rotary, mask, past_key_values=past_key_values, **kwargs)
+        if past_key_values is not None and not past_length:
+            remember_buckets(past_key_values, buckets_B)
         return BaseModelOutputWithPast(last_hidden_state=self.ln_f(x_BLE), past_key_values=past_key_values)
 
     def _put_images(self, x_BLE: Tensor, input_ids: Tensor | None, pixels_NCSS: Tensor | None) -> Tensor:
@@ -256,16 +282,13 @@ class QWenModel(QWenPreTrainedModel):
         """Dynamic-NTK bucket of each prompt (B,), fixed at prefill and kept with its KV cache; None for all 0."""
         if self.training or not self.config.use_dynamic_ntk:
             return None
-        if past_length:
-            return getattr(cache, "ntk_buckets", None)
-        buckets_B = None
-        if positions_BL.shape[1] > self.config.train_length:
-            lengths = (positions_BL.amax(dim=-1) + 1).tolist()
-            buckets = [prompt_bucket(self.config, int(length)) for length in lengths]
-            buckets_B = torch.tensor(buckets, device=positions_BL.device)
-        if cache is not None:
-            cache.ntk_buckets = buckets_B  # type: ignore[attr-defined]
-        return buckets_B
+        if cache is not None and past_length:
+            return remembered_buckets(cache)
+        if positions_BL.shape[1] <= self.config.train_length:
+            return None
+        lengths = (positions_BL.amax(dim=-1) + 1).tolist()
+        buckets = [prompt_bucket(self.config, int(length)) for length in lengths]
+        return torch.tensor(buckets, device=positions_BL.device)
 
     def _rotary(self, positions_BL: Tensor, buckets_B: Tensor | None) -> Rotary:
         device = positions_BL.device
@@ -294,7 +317,7 @@ def _positions(x_BLE: Tensor, attention_mask: Tensor | None, past_length: int) -
     return torch.arange(past_length, past_length + x_BLE.shape[1], device=x_BLE.device).unsqueeze(0)
 
 
-class QWenLMHeadModel(QWenPreTrainedModel, GenerationMixin):
+class QWenLMHeadModel(QWenPreTrainedModel, QWenGenerationMixin):
     """A first-generation Qwen or Qwen-VL with its language-model head."""
 
     _tied_weights_keys = {"lm_head.weight": "transformer.wte.weight"}  # noqa: RUF012
@@ -314,27 +337,7 @@ class QWenLMHeadModel(QWenPreTrainedModel, GenerationMixin):
         """Replace the language-model head."""
         self.lm_head = new_embeddings
 
-    def _expand_inputs_for_generation(
-        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Any = None, **kwargs: Any
-    ) -> Any:
-        """Beams and several answers: each copy of a prompt brings its own copy of all the prompt's images."""
-        pixels_NCSS, vision = kwargs.pop("pixel_values", None), self.config.vision
-        if pixels_NCSS is not None and vision is not None and input_ids is not None and expand_size > 1:
-            counts = (input_ids == vision.image_start_id).sum(dim=1).tolist()
-            kept = [images for images in pixels_NCSS.split(counts) for _ in range(expand_size)]
-            pixels_NCSS = torch.cat(kept)
-        ids, expanded = super()._expand_inputs_for_generation(  # type: ignore[misc]
-            expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **kwargs
-        )
-        return ids, expanded | {"pixel_values": pixels_NCSS}
-
-    def _prefill(self, input_ids: Any, generation_config: Any, *args: Any, **kwargs: Any) -> Any:
-        if generation_config.prefill_chunk_size is not None:
-            raise ValueError(
-                "prefill_chunk_size is not supported: dynamic NTK and images need the whole prompt at once"
-            )
-        return super()._prefill(input_ids, generation_config, *args, **kwargs)  # type: ignore[misc]
-
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -361,7 +364,8 @@ class QWenLMHeadModel(QWenPreTrainedModel, GenerationMixin):
             labels: (B, L) token ids to predict, each at its own place; -100 is ignored.
             use_cache: return the KV cache.
             logits_to_keep: only the last so many positions' logits, or those at these indices; 0 for all.
-            **kwargs: for the loss and the attention function of transformers.
+            **kwargs: for the loss and the attention function of transformers; ``output_hidden_states``,
+                ``output_attentions`` (with eager attention) and ``return_dict`` are as in its models.
 
         Raises:
             ValueError: ``pixel_values`` do not fit ``input_ids``.
@@ -374,6 +378,7 @@ class QWenLMHeadModel(QWenPreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             pixel_values=pixel_values,
             use_cache=use_cache,
+            return_dict=True,
             **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -381,7 +386,13 @@ class QWenLMHeadModel(QWenPreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             loss = self.loss_function(logits_BLV, labels, self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(loss=loss, logits=logits_BLV, past_key_values=outputs.past_key_values)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits_BLV,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
 
 
 # Here and not in autoclasses: importing what this module needs imports AutoModelForCausalLM, before the class exists.

@@ -7,7 +7,6 @@ whose address it is.
 import base64
 import binascii
 import io
-import urllib.error
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
@@ -24,24 +23,25 @@ DOWNLOAD_SECONDS = 30.0
 MAX_DOWNLOAD_BYTES = 64 * 2**20
 
 
-def open_picture(location: str, directory: Path | None = None) -> PIL.Image.Image:
+def open_picture(location: str, directory: Path | None = None, *, draft: int | None = None) -> PIL.Image.Image:
     """Read a whole picture; its orientation stays as the file has it.
 
     Args:
         location: a path, or a ``file:``, ``http:``, ``https:`` or ``data:`` URL.
         directory: what a relative path begins from; the current directory by default.
+        draft: pixels that will do, at each side: a JPEG is read whole and decoded smaller, at a fraction of the work.
 
     Raises:
         ImageError: there is no such picture, or it is damaged, or past Pillow's limit of pixels; the message holds
             ``location``.
     """
-    shown = location if len(location) <= 200 else f"{location[:200]}..."
+    shown = _shown(location)
     try:
         with _source(location, directory) as source:
             image = PIL.Image.open(source)
+            if draft is not None:
+                image.draft("RGB", (draft, draft))
             image.load()
-    except (urllib.error.URLError, HTTPException) as error:
-        raise ImageError(f"cannot fetch the picture {shown}: {getattr(error, 'reason', error)}") from error
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(f"the picture {shown} has too many pixels: {error}") from error
     except PIL.UnidentifiedImageError as error:
@@ -52,22 +52,39 @@ def open_picture(location: str, directory: Path | None = None) -> PIL.Image.Imag
     return image
 
 
+def is_remote(location: str) -> bool:
+    """Whether a picture would be downloaded."""
+    return location[:8].lower().startswith(("http://", "https://"))
+
+
+def download_picture(url: str) -> bytes:
+    """A file from an ``http:`` or ``https:`` URL.
+
+    Raises:
+        ImageError: it cannot be had, or is past :data:`MAX_DOWNLOAD_BYTES`; the message holds ``url``.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as response:
+            content: bytes = response.read(MAX_DOWNLOAD_BYTES + 1)
+    except (OSError, HTTPException, ValueError) as error:
+        raise ImageError(f"cannot fetch the picture {_shown(url)}: {getattr(error, 'reason', error)}") from error
+    if len(content) > MAX_DOWNLOAD_BYTES:
+        raise ImageError(f"the picture {_shown(url)} is larger than {MAX_DOWNLOAD_BYTES >> 20} MiB")
+    return content
+
+
+def _shown(location: str) -> str:
+    return location if len(location) <= 200 else f"{location[:200]}..."
+
+
 def _source(location: str, directory: Path | None) -> BinaryIO:
+    if is_remote(location):
+        return io.BytesIO(download_picture(location))
     scheme = urlsplit(location).scheme.lower() if "://" in location or location[:5].lower() == "data:" else ""
-    if scheme in ("http", "https"):
-        return _download(location)
     if scheme == "data":
         return io.BytesIO(_data(location))
     path = Path(unquote(urlsplit(location).path) if scheme == "file" else location).expanduser()
     return (directory / path if directory is not None else path).open("rb")
-
-
-def _download(url: str) -> io.BytesIO:
-    with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as response:
-        content = response.read(MAX_DOWNLOAD_BYTES + 1)
-    if len(content) > MAX_DOWNLOAD_BYTES:
-        raise ValueError(f"it is larger than {MAX_DOWNLOAD_BYTES >> 20} MiB")
-    return io.BytesIO(content)
 
 
 def _data(url: str) -> bytes:

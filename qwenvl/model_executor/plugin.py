@@ -18,15 +18,12 @@ def register() -> None:
         logging.getLogger(__name__).warning(message, vllm.__version__, " and ".join(SUPPORTED_VLLM))
         return
 
-    from transformers import AutoConfig, AutoTokenizer
     from vllm import ModelRegistry
 
-    from qwenvl.model_executor.config import TEXT_ARCHITECTURE, VISION_ARCHITECTURE, QWenConfig
-    from qwenvl.model_executor.tokenizer import QWenTokenizer
+    from qwenvl.model_executor.config import TEXT_ARCHITECTURE, VISION_ARCHITECTURE
     from qwenvl.model_executor.vllm_plugin import compat
 
-    AutoConfig.register(QWenConfig.model_type, QWenConfig, exist_ok=True)
-    AutoTokenizer.register(QWenConfig, slow_tokenizer_class=QWenTokenizer, exist_ok=True)
+    # transformers' Auto classes know the checkpoints since the package was imported.
     models = {
         TEXT_ARCHITECTURE: f"{_PLUGIN}.language_model:QWenLMHeadModel",
         VISION_ARCHITECTURE: f"{_PLUGIN}.vision_language_model:QwenVLForConditionalGeneration",

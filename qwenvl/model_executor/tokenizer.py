@@ -6,18 +6,23 @@ stay with tiktoken; nothing goes through the base class's token-by-token Python.
 Text given to ``encode`` or ``__call__`` is a prompt the caller wrote out in full, so every special token in it is
 parsed, as in the original. Text of users belongs in :meth:`QWenTokenizer.apply_chat_template`, which builds token ids
 message by message and lets no control token through, or in ``encode(text, split_special_tokens=True)``.
+
+A picture in such a prompt is ``<img>path or URL</img>``, in the ids as in the original: see
+:mod:`qwenvl.model_executor.written_images`. Nothing is opened here.
 """
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import BatchEncoding, PreTrainedTokenizer
 
 from qwenvl.chat import VOCABULARY_FILE, Image, Message, Part, Role, Text, Vocabulary, render_chatml
-from qwenvl.chat.vocabulary import CONTROL_TOKENS, END_OF_TEXT
+from qwenvl.chat.vocabulary import CONTROL_TOKENS, END_OF_TEXT, IMAGE_END, IMAGE_START
 from qwenvl.errors import CheckpointError, UserError
+from qwenvl.model_executor.list_helpers import ListHelpers
+from qwenvl.model_executor.written_images import location_in, pictures_in, positions_beside, spans_in, write_picture
 
 CHAT_TEMPLATE = """\
 {%- if messages[0]['role'] != 'system' -%}
@@ -59,31 +64,43 @@ _CHAR_OF_BYTE = _byte_alphabet()
 _BYTE_OF_CHAR = {char: byte for byte, char in _CHAR_OF_BYTE.items()}
 
 
-class QWenTokenizer(PreTrainedTokenizer):
+class QWenTokenizer(ListHelpers, PreTrainedTokenizer):
     """Tokenizer of first-generation Qwen checkpoints, backed by tiktoken.
 
     Grounding tags are ordinary tokens here: ``skip_special_tokens=True`` leaves boxes in the text and drops the rest.
 
     Args:
         vocab_file: path of ``qwen.tiktoken``.
+        tokens_per_image: positions that a written picture takes between its tags; 0 where pictures are ordinary text,
+            as for a text model. By default as the ``config.json`` beside the vocabulary says, 256 without one.
 
     Raises:
-        CheckpointError: there is no vocabulary, or it is malformed.
+        CheckpointError: there is no vocabulary, or it or the ``config.json`` is malformed.
     """
 
     vocab_files_names = {"vocab_file": VOCABULARY_FILE}  # noqa: RUF012 (the base class's own form)
     model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012
 
-    def __init__(self, vocab_file: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, vocab_file: str | None = None, tokens_per_image: int | None = None, **kwargs: Any) -> None:
         if vocab_file is None:
             raise CheckpointError(f"the checkpoint holds no vocabulary: {VOCABULARY_FILE} is missing")
+        positions = positions_beside(Path(vocab_file))
+        if tokens_per_image is None:
+            tokens_per_image = positions
+        if not isinstance(tokens_per_image, int) or isinstance(tokens_per_image, bool) or tokens_per_image < 0:
+            raise CheckpointError(
+                f"tokenizer_config.json: tokens_per_image must be a number of positions, not {tokens_per_image!r}"
+            )
+        self.tokens_per_image = tokens_per_image
         self.vocab_file = vocab_file
-        self.vocabulary = Vocabulary.from_file(vocab_file)
+        vocabulary = Vocabulary.from_file(vocab_file)
+        self.vocabulary = vocabulary if positions else vocabulary.without_grounding()
         self._vocab: dict[str, int] = {}
         kwargs.setdefault("eos_token", END_OF_TEXT)
         kwargs.setdefault("pad_token", END_OF_TEXT)
         kwargs.setdefault("extra_special_tokens", list(CONTROL_TOKENS))
-        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        # What the base class gets it saves.
+        super().__init__(tokens_per_image=tokens_per_image, **kwargs)  # type: ignore[no-untyped-call]
         if self.chat_template is None:
             self.chat_template = CHAT_TEMPLATE
 
@@ -129,7 +146,41 @@ class QWenTokenizer(PreTrainedTokenizer):
     def _encode_text(self, text: str, split_special_tokens: bool) -> list[int]:
         if split_special_tokens:
             return self.vocabulary.encode_ordinary(text)
-        return self.vocabulary.encode_prompt(text)
+        if not self.tokens_per_image or IMAGE_START not in text:
+            return self.vocabulary.encode_prompt(text)
+        token_ids: list[int] = []
+        position = 0
+        for start, end, location in pictures_in(text):
+            token_ids += self.vocabulary.encode_prompt(text[position:start])
+            token_ids += write_picture(location, self.vocabulary.image_start, self.tokens_per_image)
+            position = end
+        return token_ids + self.vocabulary.encode_prompt(text[position:])
+
+    def truncate_sequences(
+        self, ids: list[int], pair_ids: list[int] | None = None, *args: Any, **kwargs: Any
+    ) -> tuple[list[int], list[int], list[int]]:
+        """As transformers has it, between pictures.
+
+        Raises:
+            UserError: a picture would be cut.
+        """
+        kept, kept_pair, overflowing = super().truncate_sequences(ids, pair_ids, *args, **kwargs)
+        self._refuse_cut(ids, len(kept))
+        self._refuse_cut(pair_ids or [], len(kept_pair or []))
+        return kept, kept_pair, overflowing
+
+    def _refuse_cut(self, token_ids: list[int], kept: int) -> None:
+        place = kept if self.truncation_side == "right" else len(token_ids) - kept
+        if any(start < place < end for start, end in self._picture_spans(token_ids)):
+            raise UserError(
+                f"truncation from {len(token_ids)} to {kept} tokens would cut a picture, which takes "
+                f"{self.tokens_per_image + 2}: shorten the text or raise max_length"
+            )
+
+    def _picture_spans(self, token_ids: Sequence[int]) -> Iterator[tuple[int, int]]:
+        if not self.tokens_per_image:
+            return iter(())
+        return spans_in(token_ids, self.vocabulary.image_start, self.tokens_per_image)
 
     def tokenize(self, text: str, **kwargs: Any) -> list[str]:  # type: ignore[override]
         """Tokens of ``text`` as :meth:`get_vocab` spells them."""
@@ -164,17 +215,30 @@ class QWenTokenizer(PreTrainedTokenizer):
         return bytes(_BYTE_OF_CHAR[char] for char in token)
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> Any:
-        """Text of ids, a list of texts for a batch."""
+        """Text of ids, a list of texts for a batch.
+
+        Pictures come out as they were written, without padding; ``skip_special_tokens`` leaves them out, paths and all.
+        """
         if isinstance(token_ids, list) and token_ids and isinstance(token_ids[0], int):
             # The base class first looks at each id for tensors: three times as long as decoding.
-            return self.vocabulary.decode(token_ids, skip_control=skip_special_tokens)
+            return self._decode(token_ids, skip_special_tokens)
         return super().decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
 
     def _decode(  # type: ignore[override]
         self, token_ids: int | list[int], skip_special_tokens: bool = False, **kwargs: Any
     ) -> str:
         ids = [token_ids] if isinstance(token_ids, int) else token_ids
-        return self.vocabulary.decode(ids, skip_control=skip_special_tokens)
+        if len(ids) <= self.tokens_per_image:
+            return self.vocabulary.decode(ids, skip_control=skip_special_tokens)
+        texts: list[str] = []
+        position = 0
+        for start, end in self._picture_spans(ids):
+            texts.append(self.vocabulary.decode(ids[position:start], skip_control=skip_special_tokens))
+            if not skip_special_tokens:
+                location = location_in(ids[start:end], self.vocabulary.image_start) or ""
+                texts.append(f"{IMAGE_START}{location}{IMAGE_END}")
+            position = end
+        return "".join((*texts, self.vocabulary.decode(ids[position:], skip_control=skip_special_tokens)))
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
         """Write ``qwen.tiktoken``."""

@@ -10,9 +10,9 @@ from tests.parity.golden import CHECKPOINT
 pytestmark = pytest.mark.slow
 
 USE = f"""
-config = AutoConfig.from_pretrained({str(CHECKPOINT)!r})
-tokenizer = AutoTokenizer.from_pretrained({str(CHECKPOINT)!r})
-model = AutoModelForCausalLM.from_pretrained({str(CHECKPOINT)!r})
+config = AutoConfig.from_pretrained({str(CHECKPOINT)!r}OPTIONS)
+tokenizer = AutoTokenizer.from_pretrained({str(CHECKPOINT)!r}OPTIONS)
+model = AutoModelForCausalLM.from_pretrained({str(CHECKPOINT)!r}OPTIONS)
 print(type(config).__name__, type(tokenizer).__name__, type(model).__name__)
 """
 ORDERS = {
@@ -28,8 +28,10 @@ def run(code: str) -> str:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_auto_classes(order: str) -> None:
-    assert run(ORDERS[order] + USE) == "QWenConfig QWenTokenizer QWenLMHeadModel"
+@pytest.mark.parametrize("options", ["", ", trust_remote_code=True"])
+def test_auto_classes(order: str, options: str) -> None:
+    """The checkpoint names remote code, and has none: whoever looked for it would fail."""
+    assert run(ORDERS[order] + USE.replace("OPTIONS", options)) == "QWenConfig QWenTokenizer QWenLMHeadModel"
 
 
 def test_it_is_light() -> None:

@@ -49,7 +49,7 @@ def test_each_kind_of_location(picture: Path, site: str) -> None:
         ("data:image/png;base64", "comma"),
         ("data:,hello", "not a picture"),
         ("http://127.0.0.1:9/a.png", "cannot fetch the picture http://127.0.0.1:9/a.png"),
-        ("http://[::1", "cannot read the picture"),
+        ("http://[::1", "cannot fetch the picture"),
     ],
 )
 def test_what_cannot_be_read_is_named(location: str, message: str) -> None:

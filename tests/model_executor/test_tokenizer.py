@@ -1,17 +1,16 @@
+import json
 from pathlib import Path
 
 import pytest
-from transformers import AutoConfig, AutoTokenizer
+import torch
+from transformers import AutoTokenizer
 
+import qwenvl  # noqa: F401  # registers the tokenizer
 from qwenvl.chat import Message, render
 from qwenvl.errors import CheckpointError, UserError
-from qwenvl.model_executor.config import QWenConfig
 from qwenvl.model_executor.tokenizer import QWenTokenizer
 from tests.parity.golden import CHECKPOINT
 from tests.vocabularies import GOLDEN, PUBLISHED
-
-AutoConfig.register("qwen", QWenConfig, exist_ok=True)
-AutoTokenizer.register(QWenConfig, slow_tokenizer_class=QWenTokenizer, exist_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +33,73 @@ def test_calls(tokenizer: QWenTokenizer) -> None:
     assert tokenizer.encode("") == []
     assert tokenizer("a b", return_tensors="pt")["input_ids"].tolist() == [tokenizer.encode("a b")]
     assert tokenizer.encode("a b c d", truncation=True, max_length=2) == tokenizer.encode("a b c d")[:2]
+
+
+def test_written_pictures(tokenizer: QWenTokenizer) -> None:
+    text = "Picture 1:<img>/a b/图.png</img>\nwhere?"
+    ids = tokenizer.encode(text)
+    start = ids.index(726)
+    path = "/a b/图.png".encode()
+    assert ids[start : start + 258] == [726, *path, *[728] * (256 - len(path)), 727]
+    assert tokenizer.decode(ids) == tokenizer.decode(torch.tensor(ids)) == text
+    assert tokenizer.batch_decode([ids, ids[:start]]) == [text, "Picture 1:"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "Picture 1:\nwhere?"
+    assert tokenizer.decode([104, 726, *[728] * 256, 727, 105]) == "h<img></img>i"
+    assert tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text)) == ids
+    # What is no picture is as ever.
+    assert tokenizer.encode("<img></img>") == [726, 727]
+    for plain in ("<img> </img>", "<img>a", "a</img>", f"<img>{'<imgpad>' * 256}</img>"):
+        assert tokenizer.encode(plain) == tokenizer.vocabulary.encode_prompt(plain)
+    assert tokenizer.encode(text, split_special_tokens=True) == tokenizer.vocabulary.encode_ordinary(text)
+    with pytest.raises(UserError, match="257 bytes, and an image has 256 positions"):
+        tokenizer(f"<img>{'x' * 257}</img>")
+
+
+def test_batches_of_written_pictures(tokenizer: QWenTokenizer) -> None:
+    texts = ["<img>a.png</img>what?", "<img>b.png</img><img>c.png</img>longer", "none"]
+    batch = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+    assert batch["input_ids"].shape == batch["attention_mask"].shape == (3, 258 * 2 + len(tokenizer.encode("longer")))
+    kept = [row[mask.bool()] for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
+    assert [tokenizer.decode(row) for row in kept] == texts
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_truncation_keeps_pictures_whole(side: str) -> None:
+    tokenizer = QWenTokenizer.from_pretrained(CHECKPOINT, truncation_side=side)
+    text = "abc<img>a.png</img>abc"
+    whole = tokenizer.encode(text)
+    assert tokenizer.encode(text, truncation=True, max_length=261) == (whole[3:] if side == "left" else whole[:-3])
+    for cut in (260, 100, 4):
+        with pytest.raises(
+            UserError, match=f"truncation from 264 to {cut} tokens would cut a picture, which takes 258"
+        ):
+            tokenizer(text, truncation=True, max_length=cut)
+    assert tokenizer.decode(tokenizer.encode(text, truncation=True, max_length=3)) == "abc"
+
+
+def test_positions_of_a_picture_are_the_checkpoints(tokenizer: QWenTokenizer, tmp_path: Path) -> None:
+    assert tokenizer.tokens_per_image == 256
+    config = json.loads((CHECKPOINT / "config.json").read_text())
+    for folder, visual, positions in (("text", None, 0), ("small", config["visual"] | {"n_queries": 16}, 16)):
+        tokenizer.vocabulary.save(tmp_path / "qwen.tiktoken")
+        (tmp_path / "config.json").write_text(json.dumps(config | {"visual": visual}))
+        other = AutoTokenizer.from_pretrained(tmp_path)
+        assert isinstance(other, QWenTokenizer)
+        assert other.tokens_per_image == positions
+        other.save_pretrained(tmp_path / folder)
+        # It is kept where no config is, as in an adapter's folder.
+        assert QWenTokenizer.from_pretrained(tmp_path / folder).tokens_per_image == positions
+    text = "<img>a.png</img>" + "x" * 20
+    assert other.decode(other.encode(text)) == text
+    assert len(other.encode("<img>a.png</img>")) == 18
+    plain = QWenTokenizer.from_pretrained(tmp_path / "text")
+    assert plain.encode(text) == plain.vocabulary.encode_prompt(text)
+    with pytest.raises(CheckpointError, match="tokens_per_image must be a number of positions, not 'many'"):
+        QWenTokenizer.from_pretrained(tmp_path / "text", tokens_per_image="many")
+
+
+def test_remote_code_is_neither_needed_nor_run() -> None:
+    assert isinstance(AutoTokenizer.from_pretrained(CHECKPOINT, trust_remote_code=True), QWenTokenizer)
 
 
 def test_decoding(tokenizer: QWenTokenizer) -> None:

@@ -4,10 +4,13 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import PIL.Image
 import pytest
 
+from qwenvl.chat import Vocabulary
 from tests.parity.conftest import answer_ids, greedy_answers, open_llm
-from tests.parity.golden import LOGPROB_TOLERANCE, LONG, SHORT, GoldenCase, case_named, cases
+from tests.parity.golden import CHECKPOINT, LOGPROB_TOLERANCE, LONG, SHORT, GoldenCase, case_named, cases
+from tests.vocabularies import SMALL
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +86,22 @@ def test_prefix_cached_among_short_prompts(llm: Any, name: str) -> None:
     batch = [*shorts, long, *shorts]
     for case, output in zip(batch, greedy_answers(llm, batch), strict=True):
         assert_golden(case, output)
+
+
+def test_a_path_in_a_text_prompt_is_text(llm: Any) -> None:
+    """The transformers model would open it; here nobody does, and no picture is where a path is written."""
+    from vllm import SamplingParams
+    from vllm.exceptions import VLLMValidationError
+
+    text = f"<img>{CHECKPOINT}/config.json</img><ref>what</ref>?"
+    (output,) = llm.generate([text], SamplingParams(max_tokens=1), use_tqdm=False)
+    assert output.prompt_token_ids == Vocabulary.from_file(SMALL).encode_prompt(text)
+    picture = PIL.Image.new("RGB", (8, 8))
+    with pytest.raises(VLLMValidationError, match="0 <img></img> pairs for 1 images"):
+        llm.generate([{"prompt": text, "multi_modal_data": {"image": picture}}], use_tqdm=False)
+    pair = {"prompt": "<img></img>what?", "multi_modal_data": {"image": picture}}
+    (output,) = llm.generate([pair], SamplingParams(max_tokens=1), use_tqdm=False)
+    assert list(output.prompt_token_ids).count(728) == 256
 
 
 def _shortened(case: GoldenCase) -> GoldenCase:

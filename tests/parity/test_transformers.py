@@ -7,13 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.cache_utils import DynamicCache
 
 from qwenvl.errors import CheckpointError
-from qwenvl.model_executor.image_processor import resize_image
 from qwenvl.model_executor.vision import sincos_grid
 from tests.parity.checkpoints import golden_tensors, write_checkpoint
 from tests.parity.golden import CHECKPOINT, LOGPROB_TOLERANCE, STEPS, GoldenCase, case_named, cases
+from tests.parity.model_inputs import inputs_of
 
 pytestmark = pytest.mark.slow
 
@@ -24,28 +23,6 @@ NAMES = [case.name for case in cases()]
 @pytest.fixture(scope="module")
 def model() -> Any:
     return AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32).eval()
-
-
-def expanded(case: GoldenCase, vision: Any) -> list[int]:
-    ids: list[int] = []
-    for token_id in case.token_ids:
-        ids.append(token_id)
-        if token_id == vision.image_start_id:
-            ids += [0] * vision.n_queries
-    return ids
-
-
-def inputs_of(model: Any, batch: Sequence[GoldenCase]) -> dict[str, Tensor]:
-    """Padded on the left, as generation wants it."""
-    vision = model.config.vision
-    prompts = [expanded(case, vision) for case in batch]
-    longest = max(map(len, prompts))
-    pixels = [resize_image(image, vision.image_size) for case in batch for image in case.images]
-    inputs = {
-        "input_ids": torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts]),
-        "attention_mask": torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]),
-    }
-    return inputs | ({"pixel_values": torch.stack(pixels)} if pixels else {})
 
 
 def generate(model: Any, inputs: dict[str, Tensor], **options: Any) -> Any:
@@ -124,18 +101,6 @@ def test_a_static_cache_and_padding(model: Any) -> None:
         assert tuple(output.sequences[row, -3:].tolist()) == case.answer_ids[:3]
 
 
-def test_a_cache_that_is_used_again_forgets_its_alpha(model: Any) -> None:
-    long, short = case_named("nine_images"), case_named("text")
-    cache = DynamicCache(config=model.config)
-    with torch.inference_mode():
-        model(**inputs_of(model, [long]), past_key_values=cache)
-        assert cache.ntk_buckets is not None
-        fresh = DynamicCache(config=model.config)
-        fresh.ntk_buckets = cache.ntk_buckets
-        model(**inputs_of(model, [short]), past_key_values=fresh)
-    assert fresh.ntk_buckets is None
-
-
 def test_what_cannot_be_right_is_refused(model: Any) -> None:
     inputs = inputs_of(model, [two_images()])
     pixels = inputs.pop("pixel_values")
@@ -183,3 +148,33 @@ def test_every_tensor_of_a_new_model_is_drawn() -> None:
     assert torch.equal(visual.attn_pool.pos_embed.float(), sincos_grid(config.vision.n_queries, config.hidden_size))
     assert all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
     assert all(float(parameter.detach().std()) < 1.5 for parameter in model.parameters())
+
+
+def test_hidden_states_attentions_and_tuples() -> None:
+    case = two_images()
+    eager = AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32, attn_implementation="eager").eval()
+    inputs = inputs_of(eager, [case])
+    layers, length = eager.config.num_hidden_layers, inputs["input_ids"].shape[1]
+    with torch.inference_mode():
+        output = eager(**inputs, output_hidden_states=True, output_attentions=True)
+        plain = eager(**inputs)
+        logits, *_, attentions = eager(**inputs, output_attentions=True, return_dict=False)
+        base = eager.transformer(**inputs, use_cache=False, return_dict=False)
+        assert torch.equal(eager.lm_head(output.hidden_states[-1]), output.logits)
+    assert len(output.hidden_states) == layers + 1
+    assert plain.hidden_states is plain.attentions is None
+
+    assert [tuple(weights.shape) for weights in attentions] == [(1, 2, length, length)] * layers
+    torch.testing.assert_close(output.attentions[0].sum(dim=-1), torch.ones(1, 2, length))
+    assert torch.equal(logits, output.logits)
+    assert torch.equal(base[0], output.hidden_states[-1])
+
+
+def test_attentions_of_a_kernel_that_keeps_none_are_refused(model: Any) -> None:
+    with pytest.raises(ValueError, match='attn_implementation="eager"'):
+        model(**inputs_of(model, [case_named("text")]), output_attentions=True)
+
+
+def test_what_a_generation_passed_through(model: Any) -> None:
+    output = generate(model, inputs_of(model, [case_named("text")]), max_new_tokens=2, output_hidden_states=True)
+    assert [len(step) for step in output.hidden_states] == [model.config.num_hidden_layers + 1] * 2

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from qwenvl.chat import Vocabulary
 from tests.parity.checkpoints import (
     METHODS,
     golden_tensors,
@@ -19,6 +20,7 @@ from tests.parity.checkpoints import (
 )
 from tests.parity.conftest import answer_ids, greedy_answers, open_llm
 from tests.parity.golden import STEPS, case_named, cases
+from tests.vocabularies import SMALL
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +100,11 @@ def test_text_model(variants: Variants) -> None:
     with open_llm(write_checkpoint(variants("text"), tensors, visual=None)) as llm:
         assert llm.llm_engine.model_config.multimodal_config is None
         answers = [answer_ids(output) for output in greedy_answers(llm, texts)]
+        (chatted,) = llm.chat([{"role": "user", "content": "<ref>a</ref><img>b</img>"}], use_tqdm=False)
     assert answers == [case.answer_ids for case in texts]
+    # It was never taught the tags of grounding, nor pictures.
+    assert "<ref>a</ref><img>b</img>" in Vocabulary.from_file(SMALL).decode(chatted.prompt_token_ids)
+    assert max(chatted.prompt_token_ids) == Vocabulary.from_file(SMALL).im_end
 
 
 def test_alpha_survives_preemption() -> None:

@@ -27,7 +27,7 @@ from qwenvl.model_executor.vllm_plugin.detokenizer import QWenDetokenizer
 from qwenvl.model_executor.vllm_plugin.orphans import end_with_parent
 
 TOKENIZER_MODE = "qwen"
-"""The usual transformers tokenizer, with a renderer of our own: vLLM chooses both by this one name."""
+"""Our own way to load the tokenizer, and a renderer of our own: vLLM chooses both by this one name."""
 
 GRAMMAR_BACKEND = "xgrammar"
 """The one backend of structured output that gets our tokens' bytes."""
@@ -71,7 +71,7 @@ def apply() -> None:
     if hasattr(EngineCore, "count_unfinished_requests"):
         return
     end_with_parent()
-    TokenizerRegistry.register(TOKENIZER_MODE, "vllm.tokenizers.hf", "CachedHfTokenizer")
+    TokenizerRegistry.register(TOKENIZER_MODE, "qwenvl.model_executor.vllm_plugin.tokenizer", "ServedTokenizer")
     RENDERER_REGISTRY.register(TOKENIZER_MODE, "qwenvl.model_executor.vllm_plugin.renderer", "QWenRenderer")
     for architecture in (TEXT_ARCHITECTURE, VISION_ARCHITECTURE):
         MODELS_CONFIG_MAP[architecture] = QWenModelConfig

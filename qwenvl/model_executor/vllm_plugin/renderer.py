@@ -15,11 +15,6 @@ class QWenRenderer(HfRenderer):
     still goes through text.
     """
 
-    def __init__(self, config: Any, tokenizer: Any) -> None:
-        super().__init__(config, tokenizer)
-        if tokenizer is not None and config.model_config.hf_config.vision is None:
-            tokenizer.vocabulary = tokenizer.vocabulary.without_grounding()
-
     def render_messages(self, messages: Any, params: ChatParams) -> Any:
         """Conversation and prompt of chat messages."""
         return super().render_messages(messages, _tokenized(params))
