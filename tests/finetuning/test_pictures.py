@@ -1,0 +1,58 @@
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+from qwenvl.finetuning.pictures import Pictures
+from tests.finetuning.checkpoints import write_pictures
+
+
+class Handler(SimpleHTTPRequestHandler):
+    seen: tuple[str, ...] = ()
+
+    def do_GET(self) -> None:
+        type(self).seen += (self.path,)
+        super().do_GET()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    Handler.seen = ()
+    server = HTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_url_is_fetched_once(tmp_path: Path, site: str) -> None:
+    write_pictures(tmp_path)
+    pictures = Pictures(tmp_path, tmp_path / "cache")
+    url = f"{site}/red.png?/../../x"
+    assert list(pictures.problems([url, url, "green.png"], show_progress=False)) == []
+    assert pictures.open(url).getpixel((0, 0)) == (255, 0, 0)
+    assert Handler.seen == ("/red.png?/../../x",)
+    (copy,) = (tmp_path / "cache").iterdir()
+    assert copy.stat().st_size == (tmp_path / "red.png").stat().st_size
+
+
+def test_each_that_cannot_be_used_is_named(tmp_path: Path, site: str) -> None:
+    write_pictures(tmp_path)
+    (tmp_path / "text.png").write_text("no picture")
+    PIL.Image.effect_noise((300, 300), 90).convert("RGB").save(tmp_path / "noise.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "noise.jpg").read_bytes()[:-2000])
+    (tmp_path / "cut.png").write_bytes((tmp_path / "red.png").read_bytes()[:-30])
+    locations = ["red.png", "none.png", "text.png", "noise.jpg", "cut.jpg", "cut.png", f"{site}/none.png"]
+    pictures = Pictures(tmp_path, tmp_path / "cache")
+    reasons = dict(pictures.problems(locations, show_progress=False))
+    assert reasons.keys() == set(locations) - {"red.png", "noise.jpg"}
+    assert reasons["none.png"] == "cannot read the picture none.png: No such file or directory"
+    assert reasons["text.png"] == "text.png is not a picture that Pillow reads"
+    assert "truncated" in reasons["cut.jpg"]
+    assert f"cannot fetch the picture {site}/none.png" in reasons[f"{site}/none.png"]
