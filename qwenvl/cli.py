@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
 from pydantic import ValidationError
@@ -13,27 +14,33 @@ from qwenvl.api.settings import Settings
 from qwenvl.api.telemetry.collector import TRACES_PROTOCOL, read_collector
 from qwenvl.api.telemetry.logs import configure_logging
 from qwenvl.errors import QwenVLError
+from qwenvl.finetuning import commands as finetuning
 
 if TYPE_CHECKING:
     from qwenvl.engine import Engine
 
 ENVIRONMENT_PREFIX = "QWENVL_"
-API_KEY_VARIABLE = f"{ENVIRONMENT_PREFIX}API_KEY"
+KEYS = {"api_keys": "api_key", "admin_keys": "admin_key"}
+"""Settings that are named after one of their values. Their variables hold one, which may have a comma in it."""
 SHARED_WITH_ENGINE = ("log_level",)
 """Settings that vLLM has an option of the same name for."""
-
-BUILT_IN_NAME = "qwenvl-tiny-random"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 1 where something failed, or 2 where the arguments are wrong."""
-    parser = argparse.ArgumentParser(prog="qwenvl", description="Qwen-VL and Qwen-VL-Chat, served.")
+    parser = argparse.ArgumentParser(prog="qwenvl", description="Qwen-VL and Qwen-VL-Chat, served and fine-tuned.")
     parser.add_argument("--version", action="version", version=f"qwenvl {qwenvl.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     # Options of serve are vLLM's, and importing vLLM takes seconds: its parser is made once serve is asked for.
     commands.add_parser("serve", add_help=False, help="serve a checkpoint behind an OpenAI-compatible API")
+    commands.add_parser("finetune", add_help=False, help="teach a checkpoint conversations: LoRA, Q-LoRA or in full")
+    commands.add_parser("merge", add_help=False, help="make one checkpoint of an adapter and its model")
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser.parse_args(arguments[:1])
+    chosen = parser.parse_args(arguments[:1]).command
+    if chosen == "finetune":
+        return finetuning.finetune(arguments[1:], _built_in)
+    if chosen == "merge":
+        return finetuning.merge(arguments[1:])
     return serve(arguments[1:])
 
 
@@ -53,10 +60,16 @@ def serve(arguments: Sequence[str]) -> int:
         settings = _settings(namespace)
         _choose_model(namespace, parser)
         _share_collector(settings, namespace)
-        engine = _engine(engine_args(namespace, json_logs=settings.log_format == "json"))
+        args = engine_args(
+            namespace,
+            json_logs=settings.log_format == "json",
+            adapters=settings.lora,
+            loads_adapters=settings.lora_dir is not None,
+        )
+        engine = _engine(args, settings)
     except ValidationError as error:
         first = error.errors()[0]
-        parser.error(f"{option_of(str(first['loc'][0]))}: {first['msg']}")
+        parser.error(f"{option_of(str(first['loc'][0]))}: {first['msg'].removeprefix('Value error, ')}")
     except QwenVLError as error:
         print(f"qwenvl: {error}", file=sys.stderr)
         return 1
@@ -88,10 +101,16 @@ def _share_collector(settings: Settings, namespace: argparse.Namespace) -> None:
         os.environ.setdefault(TRACES_PROTOCOL, collector.protocol)
 
 
-def _engine(args: Any) -> "Engine":
+def _engine(args: Any, settings: Settings) -> "Engine":
     from qwenvl.engine.vllm_engine import VLLMEngine
 
-    return VLLMEngine(args)
+    return VLLMEngine(args, settings.lora)
+
+
+def _built_in() -> Path:
+    from qwenvl.demo.checkpoint import built_in_checkpoint
+
+    return built_in_checkpoint()
 
 
 def _choose_model(namespace: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -105,15 +124,15 @@ def _choose_model(namespace: argparse.Namespace, parser: argparse.ArgumentParser
         for name in namespace.served_model_name or []:
             if os.path.isdir(name):
                 parser.error(f"--served-model-name took {name} for a name: put MODEL first")
-        from qwenvl.demo.checkpoint import ensure_checkpoint
+        namespace.model = str(_built_in())
+        from qwenvl.demo.checkpoint import NAME
 
-        namespace.model = str(ensure_checkpoint())
-        namespace.served_model_name = namespace.served_model_name or [BUILT_IN_NAME]
+        namespace.served_model_name = namespace.served_model_name or [NAME]
         # Compiling takes longer than a checkpoint of this size can win back.
         namespace.enforce_eager = True
         print(
-            "qwenvl: no MODEL given: serving the built-in checkpoint. Its weights are RANDOM, so its answers mean "
-            "nothing;\nqwenvl: it shows that everything works. For real answers: qwenvl serve Qwen/Qwen-VL-Chat",
+            "qwenvl: no MODEL given: serving the built-in small model, which knows coloured shapes and short words.\n"
+            "qwenvl: for photographs and documents: qwenvl serve Qwen/Qwen-VL-Chat",
             file=sys.stderr,
         )
 
@@ -142,12 +161,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def option_of(name: str) -> str:
     """The option of a setting."""
-    return "--api-key" if name == "api_keys" else f"--{name.replace('_', '-')}"
+    return f"--{KEYS.get(name, name).replace('_', '-')}"
 
 
 def variable_of(name: str) -> str:
     """The environment variable of a setting."""
-    return API_KEY_VARIABLE if name == "api_keys" else f"{ENVIRONMENT_PREFIX}{name.upper()}"
+    return f"{ENVIRONMENT_PREFIX}{KEYS.get(name, name).upper()}"
 
 
 def _shown_default(default: Any) -> str:
@@ -174,7 +193,7 @@ def _environment() -> dict[str, Any]:
         if not value:
             raise ValueError(f"{variable} is set but empty: give it a value, or unset it")
         is_list = get_origin(field.annotation) is tuple
-        values[name] = [value] if name == "api_keys" else value.split(",") if is_list else value
+        values[name] = [value] if name in KEYS else value.split(",") if is_list else value
     return values
 
 

@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -37,5 +38,47 @@ def stack() -> Iterator[Stack]:
         )
     )
     settings = Settings(allow_private_addresses=True, drain_timeout=5)
+    with LiveServer(engine, settings, patience=START_SECONDS) as live:
+        yield Stack(engine, live)
+
+
+@pytest.fixture(scope="session")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Adapters by name: of every linear, and of the official ones in another form."""
+    from tests.parity.adapters import EVERY, write_peft_adapter
+
+    root = tmp_path_factory.mktemp("adapters")
+    options = {"use_rslora": True, "rank_pattern": {"w1": 6}, "alpha_pattern": {"attn.c_proj": 4}}
+    return {
+        "every": write_peft_adapter(root / "every", targets=EVERY, seed=1),
+        "team/official:2": write_peft_adapter(root / "official", seed=2, r=4, lora_alpha=8, **options),
+    }
+
+
+@pytest.fixture(scope="session")
+def lora_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that :func:`adapted` loads adapters from."""
+    return tmp_path_factory.mktemp("loadable")
+
+
+@pytest.fixture(scope="session")
+def adapted(adapters: Mapping[str, Path], lora_dir: Path) -> Iterator[Stack]:
+    """The API before vLLM with adapters from the start, and a folder to load others from. Its admin key is "admin"."""
+    from qwenvl.engine.arguments import engine_args, serve_parser
+    from qwenvl.engine.vllm_engine import VLLMEngine
+
+    settings = Settings(
+        lora=tuple(f"{name}={folder}" for name, folder in adapters.items()),
+        lora_dir=lora_dir,
+        api_keys=("any",),
+        admin_keys=("admin",),
+        drain_timeout=5,
+    )
+    options = {"model": str(CHECKPOINT), "served-model-name": MODEL, "dtype": "float32", "max-lora-rank": "8"}
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    namespace = serve_parser("serve").parse_args(
+        [*arguments, "--enforce-eager", "--kv-cache-memory-bytes=256M", "--max-num-batched-tokens=512"]
+    )
+    engine = VLLMEngine(engine_args(namespace, adapters=settings.lora, loads_adapters=True), settings.lora)
     with LiveServer(engine, settings, patience=START_SECONDS) as live:
         yield Stack(engine, live)

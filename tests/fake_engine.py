@@ -6,11 +6,24 @@ model sees of them and their place, and every sampling option does what it says.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import json
+import tempfile
+import zlib
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 
 from qwenvl.chat import VOCABULARY_FILE, PromptFormat, Vocabulary
-from qwenvl.engine import GenerationRequest, ModelInfo, SamplingDefaults, SamplingOptions, Step
+from qwenvl.engine import (
+    Adapter,
+    AdapterSource,
+    GenerationRequest,
+    ModelInfo,
+    SamplingDefaults,
+    SamplingOptions,
+    Step,
+)
+from qwenvl.engine.adapter_copy import CONFIG_FILE, WEIGHTS_FILE, copy_adapter
+from qwenvl.engine.adapters import AdapterTable, Served
 from qwenvl.errors import CheckpointError, EngineBusyError, EngineDeadError, UserError
 from tests.fake_model import answer
 
@@ -52,14 +65,22 @@ class FakeEngine:
         info: what is served.
         capacity: most requests in flight; None takes any number.
         start_error: raised by :meth:`start`.
+        max_adapters: most adapters at a time.
     """
 
     def __init__(
-        self, info: ModelInfo | None = None, *, capacity: int | None = None, start_error: Exception | None = None
+        self,
+        info: ModelInfo | None = None,
+        *,
+        capacity: int | None = None,
+        start_error: Exception | None = None,
+        max_adapters: int = 4,
     ) -> None:
         self._info = info or model_info()
         self._capacity = capacity
         self._start_error = start_error
+        self._max_adapters = max_adapters
+        self._table = AdapterTable()
         self._alive = False
         self._running: dict[str, asyncio.Event] = {}
         self._may_step = asyncio.Event()
@@ -74,6 +95,10 @@ class FakeEngine:
     @property
     def info(self) -> ModelInfo:
         return self._info
+
+    @property
+    def adapters(self) -> Mapping[str, Adapter]:
+        return self._table.adapters
 
     @property
     def is_alive(self) -> bool:
@@ -123,6 +148,26 @@ class FakeEngine:
             ended.set()
             await self._notify()
 
+    async def load_adapter(
+        self, source: AdapterSource, *, inside: Path | None = None, replace: bool = False
+    ) -> Adapter:
+        """Any folder with PEFT's two files; what is in the weights changes the answers."""
+        async with self._table.changing:
+            self._table.check_free(source.name, self.info.names, capacity=self._max_adapters, replace=replace)
+            with tempfile.TemporaryDirectory() as copy:
+                copy_adapter(source.folder, Path(copy), largest=1 << 20, inside=inside)
+                config = json.loads((Path(copy) / CONFIG_FILE).read_text())
+                weights = (Path(copy) / WEIGHTS_FILE).read_bytes()
+            if "r" not in config:
+                raise CheckpointError(f"{source.folder / CONFIG_FILE}: r is missing")
+            adapter = Adapter(source.name, config["r"], 1_700_000_001)
+            self._table.put(Served(adapter, zlib.crc32(weights), source.folder))
+        return adapter
+
+    async def unload_adapter(self, name: str) -> None:
+        async with self._table.changing:
+            self._table.remove(name)
+
     def hold(self, after: int | None = None) -> None:
         """Take no more steps, or at most ``after`` more in all, until :meth:`release`."""
         self._steps_left = after or 0
@@ -144,7 +189,8 @@ class FakeEngine:
         _check_token_ids(request.sampling, self.info)
         if self._capacity is not None and len(self._running) >= self._capacity:
             raise EngineBusyError("the fake engine is full")
-        steps = answer(request, self.info)
+        with self._table.used(request.adapter) as adapter:
+            steps = answer(request, self.info, salt=adapter.number if adapter else 0)
         ended = self._running[request.request_id] = asyncio.Event()
         self.requests.append(request)
         await self._notify()

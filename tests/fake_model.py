@@ -26,8 +26,8 @@ MODULUS = 2_147_483_647
 SHORTEST_ANSWER = 6
 
 
-def answer(request: GenerationRequest, info: ModelInfo) -> Iterator[Step]:
-    """The steps of one request.
+def answer(request: GenerationRequest, info: ModelInfo, *, salt: int = 0) -> Iterator[Step]:
+    """The steps of one request; another ``salt`` is another model.
 
     Raises:
         UserError: a structure that no answer is known for; at once, not with the first step.
@@ -35,7 +35,7 @@ def answer(request: GenerationRequest, info: ModelInfo) -> Iterator[Step]:
     sampling = request.sampling
     state = 1
     pictures = [zlib.crc32(fit_image(image, info.image_size).tobytes()) for image in request.images]
-    for number in (*request.token_ids, *pictures):
+    for number in (*request.token_ids, *pictures, *([salt] if salt else [])):
         state = (state * 31 + number + 1) % MODULUS
     sequences = []
     for index in range(sampling.n):

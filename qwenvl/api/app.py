@@ -27,6 +27,7 @@ from qwenvl.api.middleware import Authentication, BodyLimit, RequestBoundary, Re
 from qwenvl.api.responses.operation import Responses
 from qwenvl.api.responses.routes import responses_routes
 from qwenvl.api.responses.store import ResponseStore
+from qwenvl.api.routes.adapters import adapter_routes
 from qwenvl.api.routes.models import models_routes
 from qwenvl.api.routes.operations import operations_routes
 from qwenvl.api.routes.tokenize import tokenize_routes
@@ -110,6 +111,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     app.include_router(completions_routes(completions))
     app.include_router(tokenize_routes(gateway))
     app.include_router(models_routes(engine))
+    app.include_router(adapter_routes(engine, settings.lora_dir))
     app.include_router(operations_routes(engine, metrics, lifecycle))
     return app
 
@@ -121,7 +123,7 @@ def keyring_of(settings: Settings) -> Keyring:
         KeyFileError: their file cannot be read, or a key is there twice.
     """
     named = read_key_file(settings.api_key_file, settings.key_limits) if settings.api_key_file else {}
-    return Keyring(settings.api_keys, named, settings.key_limits)
+    return Keyring(settings.api_keys, named, settings.key_limits, settings.admin_keys)
 
 
 @asynccontextmanager

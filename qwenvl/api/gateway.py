@@ -32,6 +32,10 @@ class Gateway:
         """What is served."""
         return self.engine.info
 
+    def adapter_of(self, model: str) -> str | None:
+        """The adapter that a request for ``model`` runs on; None for the model itself, by whichever of its names."""
+        return None if model in self.info.names else model
+
     @asynccontextmanager
     async def admitted(self, context: RequestContext) -> AsyncIterator[None]:
         """A place among the requests in work; to be held from before images are fetched to the last token.

@@ -145,3 +145,9 @@ TOKENIZE = Surface(
 
 DETOKENIZE = Surface(refused={}, ignored=frozenset())
 """``POST /detokenize``."""
+
+LOAD_ADAPTER = Surface(refused={"is_3d_lora_weight": unless(False)}, ignored=frozenset())
+"""``POST /v1/load_lora_adapter``."""
+
+UNLOAD_ADAPTER = Surface(refused={}, ignored=frozenset({"lora_int_id"}))
+"""``POST /v1/unload_lora_adapter``."""

@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, DirectoryPath, Field
 
 from qwenvl.api.access.keys import HashedKey, hash_key
 from qwenvl.api.context import KeyLimits
+from qwenvl.engine import AdapterSource
+from qwenvl.engine.adapters import read_source
+from qwenvl.errors import UserError
 
 MEBIBYTE = 2**20
 
@@ -20,6 +23,24 @@ Origin = Annotated[str, Field(min_length=1)]
 def _lower(value: object) -> object:
     """Lower case, since vLLM writes its levels in capitals and one option sets both."""
     return value.lower() if isinstance(value, str) else value
+
+
+def _adapter(value: object) -> object:
+    """``NAME=FOLDER`` as an adapter's name and folder."""
+    try:
+        return read_source(value) if isinstance(value, str) else value
+    except UserError as error:
+        raise ValueError(error.message) from None
+
+
+def _each_name_once(adapters: tuple[AdapterSource, ...]) -> tuple[AdapterSource, ...]:
+    names = [adapter.name for adapter in adapters]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"two adapters are named {twice!r}: each needs a name of its own")
+    return adapters
+
+
+Loras = Annotated[tuple[Annotated[AdapterSource, BeforeValidator(_adapter)], ...], AfterValidator(_each_name_once)]
 
 
 class Settings(BaseModel):
@@ -55,6 +76,9 @@ class Settings(BaseModel):
         default=(), description="Keys, any of which opens every route but the health checks. With none, all are open."
     )
     api_key_file: Path | None = Field(default=None, description="TOML file of named keys, each with its own limits.")
+    admin_keys: tuple[ApiKey, ...] = Field(
+        default=(), description="Keys that may also load and unload adapters. With one, every route wants a key."
+    )
     requests_per_minute: int | None = Field(default=None, ge=1, description="Requests of one key in a minute.")
     tokens_per_minute: int | None = Field(
         default=None, ge=1, description="Tokens of one key in a minute, prompts and answers together."
@@ -69,6 +93,15 @@ class Settings(BaseModel):
         default=600.0, gt=0, le=86400, description="Time that one request may take from its turn to its last token."
     )
     max_n: int = Field(default=16, ge=1, le=128, description="Most answers to one request.")
+
+    # Adapters
+    lora: Loras = Field(
+        default=(), description="LoRA adapters to serve, each as NAME=FOLDER; model: NAME in a request selects one."
+    )
+    lora_dir: DirectoryPath | None = Field(
+        default=None,
+        description="Directory that adapters may be loaded from while the server runs. With none, none are.",
+    )
 
     # Images
     max_images: int = Field(

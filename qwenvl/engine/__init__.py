@@ -1,6 +1,8 @@
 """The engine behind the API: its protocol here, its implementation on vLLM in ``engine.vllm_engine``."""
 
 from qwenvl.engine.protocol import (
+    Adapter,
+    AdapterSource,
     Delta,
     Engine,
     FinishReason,
@@ -17,6 +19,8 @@ from qwenvl.engine.protocol import (
 )
 
 __all__ = [
+    "Adapter",
+    "AdapterSource",
     "Delta",
     "Engine",
     "FinishReason",

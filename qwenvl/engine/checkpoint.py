@@ -46,7 +46,7 @@ def verify_checkpoint(model: str, *, tokenizer: str | None = None, check_tensors
     folder = Path(model)
     if not folder.is_dir():
         return
-    config = _read_config(folder / "config.json")
+    config = read_config(folder / "config.json")
     if (vocabulary_folder := Path(tokenizer or model)).is_dir():
         _verify_vocabulary(config, Vocabulary.from_file(vocabulary_folder / VOCABULARY_FILE))
     quantized = any(hasattr(config, key) for key in ("quantization_config", "compression_config"))
@@ -54,7 +54,12 @@ def verify_checkpoint(model: str, *, tokenizer: str | None = None, check_tensors
         _verify_tensors(stored_shapes(folder), checkpoint_shapes(config), tied=config.tie_word_embeddings)
 
 
-def _read_config(path: Path) -> QWenConfig:
+def read_config(path: Path) -> QWenConfig:
+    """Read and check ``config.json``.
+
+    Raises:
+        CheckpointError: names the file and the key.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path.parent} holds no config.json")
     try:

@@ -6,6 +6,7 @@ protocol on vLLM; ``tests/fake_engine.py`` implements it with a few lines of ari
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 import PIL.Image
@@ -108,6 +109,8 @@ class GenerationRequest:
         priority: requests of a lower number run first, 0 is interactive; work that can wait has 1 or more.
         cache_salt: requests of different salts share no blocks of the prefix cache.
         trace_headers: W3C trace context, under which the engine reports its own spans.
+        adapter: name of the adapter to answer with; None is the model as it is. Requests of different adapters run in
+            one batch and share no blocks of the prefix cache.
     """
 
     request_id: str
@@ -117,6 +120,7 @@ class GenerationRequest:
     priority: int = 0
     cache_salt: str | None = None
     trace_headers: Mapping[str, str] = field(default_factory=dict)
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +215,29 @@ class ModelInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class AdapterSource:
+    """An adapter to serve: its name in requests, and the folder that PEFT saved it in."""
+
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter that is served beside the model.
+
+    Attributes:
+        name: what requests call it.
+        rank: the largest of its ranks.
+        created: when it was loaded, in seconds since the epoch.
+    """
+
+    name: str
+    rank: int
+    created: int
+
+
 class Engine(Protocol):
     """An engine that answers token prompts with images.
 
@@ -220,6 +247,10 @@ class Engine(Protocol):
     @property
     def info(self) -> ModelInfo:
         """What is served."""
+
+    @property
+    def adapters(self) -> Mapping[str, Adapter]:
+        """The adapters that requests can name, in the order of their loading."""
 
     @property
     def is_alive(self) -> bool:
@@ -246,12 +277,36 @@ class Engine(Protocol):
 
         Raises:
             UserError: the engine refuses this request and would take another.
+            ModelNotFoundError: there is no such adapter, any more or yet.
             EngineBusyError: the engine is full and would take the same request later.
             EngineDeadError: the engine died; every request in flight gets this.
         """
 
     async def abort(self, request_id: str) -> None:
         """End a request; its ``generate`` iterator stops. Unknown ids are ignored."""
+
+    async def load_adapter(
+        self, source: AdapterSource, *, inside: Path | None = None, replace: bool = False
+    ) -> Adapter:
+        """Check an adapter and serve it. What is served is a copy: the folder may change or go afterwards.
+
+        Args:
+            source: where it is, and its name.
+            inside: the folder must lie in this one, wherever links lead.
+            replace: take the place of the adapter of that name. Requests that run on the old one finish on it.
+
+        Raises:
+            UserError: the folder is not inside, the name is taken, or there is no room for another.
+            CheckpointError: the adapter does not fit the model; the message names it, the file and the field.
+            EngineError: the engine failed to load it.
+        """
+
+    async def unload_adapter(self, name: str) -> None:
+        """Serve an adapter no more. Requests that run on it finish; then its memory is freed.
+
+        Raises:
+            UserError: there is no such adapter.
+        """
 
     async def running(self) -> int:
         """Requests the engine core itself holds, waiting or running: asked of the core, not counted here."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,18 @@ from vllm.v1.engine.exceptions import EngineGenerateError
 
 import qwenvl
 from qwenvl.chat import Image, Message, PromptFormat, render_chatml
-from qwenvl.engine.checkpoint import ORIGINAL_FORMATS, verify_checkpoint
-from qwenvl.engine.protocol import GenerationRequest, ModelInfo, SamplingDefaults, SamplingOptions, Step
+from qwenvl.engine.checkpoint import ORIGINAL_FORMATS, read_config, verify_checkpoint
+from qwenvl.engine.protocol import (
+    Adapter,
+    AdapterSource,
+    GenerationRequest,
+    ModelInfo,
+    SamplingDefaults,
+    SamplingOptions,
+    Step,
+)
 from qwenvl.engine.structure import StructureChecker
+from qwenvl.engine.vllm_adapters import VLLMAdapters
 from qwenvl.engine.vllm_outputs import StepReader, is_aborted, sampling_params
 from qwenvl.errors import CheckpointError, EngineBusyError, EngineDeadError, EngineError, UserError
 from qwenvl.model_executor import plugin
@@ -45,11 +54,13 @@ class VLLMEngine:
     """Implements :class:`qwenvl.engine.Engine`.
 
     Args:
-        args: vLLM's own engine arguments; ``model`` is a directory or a hub name.
+        args: vLLM's own engine arguments; ``model`` is a directory or a hub name. Adapters need ``enable_lora``.
+        adapters: those to serve from the start.
     """
 
-    def __init__(self, args: AsyncEngineArgs) -> None:
+    def __init__(self, args: AsyncEngineArgs, adapters: Sequence[AdapterSource] = ()) -> None:
         self._args = args
+        self._adapters = VLLMAdapters(adapters, args.max_lora_rank, self._ask_core)
         self._llm: AsyncLLM | None = None
         self._info: ModelInfo | None = None
         self._in_flight = 0
@@ -67,6 +78,11 @@ class VLLMEngine:
         return self._info
 
     @property
+    def adapters(self) -> Mapping[str, Adapter]:
+        """The adapters that requests can name."""
+        return self._adapters.adapters
+
+    @property
     def is_alive(self) -> bool:
         """True between a start that succeeded and a stop or the engine's death."""
         return self._info is not None and self._llm is not None and not self._llm.errored
@@ -79,12 +95,14 @@ class VLLMEngine:
     async def start(self) -> None:
         """Load the model and answer one request."""
         plugin.register()
-        await asyncio.to_thread(self._verify_checkpoint)
+        await asyncio.to_thread(self._verify_files)
         try:
             self._llm = await self._load()
             info = _describe(self._llm, self._args)
+            await asyncio.to_thread(self._adapters.prepare, self._llm.model_config.hf_config, info.names)
             self._structures = StructureChecker(self._llm.get_tokenizer().vocab_file, info.vocab_size)
             self._watcher = asyncio.create_task(self._watch(), name="engine-watcher")
+            await self._adapters.start()
             await self._warm_up(info)
             # Ahead of the first structure, which would wait for it for seconds.
             await self._structures.start()
@@ -110,10 +128,8 @@ class VLLMEngine:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Step, None]:
         """Answer one request; closing the iterator aborts it."""
-        llm = self._llm
-        if llm is None or llm.errored:
-            raise EngineDeadError("the engine is not running")
-        with self._counted(), _translated_errors():
+        llm = self._running_llm()
+        with self._counted(), _translated_errors(), self._adapters.used(request.adapter) as adapter:
             structure = None
             if request.sampling.structure is not None:
                 assert self._structures is not None
@@ -124,6 +140,7 @@ class VLLMEngine:
                 prompt,
                 sampling_params(request.sampling, structure),
                 request.request_id,
+                lora_request=adapter,
                 trace_headers=request.trace_headers or None,
                 priority=request.priority,
             )
@@ -138,11 +155,24 @@ class VLLMEngine:
         if self._llm is not None and not self._llm.errored:
             await self._llm.abort(request_id)
 
+    async def load_adapter(
+        self, source: AdapterSource, *, inside: Path | None = None, replace: bool = False
+    ) -> Adapter:
+        """Check an adapter and serve it."""
+        lora = self._running_llm().vllm_config.lora_config
+        capacity = 0 if lora is None else lora.max_cpu_loras
+        return await self._adapters.load(source, self.info.names, capacity=capacity, inside=inside, replace=replace)
+
+    async def unload_adapter(self, name: str) -> None:
+        """Serve an adapter no more."""
+        self._running_llm()
+        await self._adapters.unload(name)
+
     async def running(self) -> int:
         """Requests the engine core holds, waiting or running."""
         if self._llm is None or self._llm.errored:
             return 0
-        counts: list[int] = await self._llm.engine_core.call_utility_all_async("count_unfinished_requests")
+        counts: list[int] = await self._ask_core("count_unfinished_requests")
         return sum(counts)
 
     def metrics(self) -> bytes:
@@ -172,12 +202,18 @@ class VLLMEngine:
             if llm.output_handler is not None:
                 llm.output_handler.cancel()
             await asyncio.to_thread(llm.shutdown)
+        await self._adapters.stop()
 
     async def wait_dead(self) -> None:
         """Return when the engine has died by itself."""
         await self._dead.wait()
 
-    def _verify_checkpoint(self) -> None:
+    def _running_llm(self) -> AsyncLLM:
+        if self._llm is None or self._llm.errored:
+            raise EngineDeadError("the engine is not running")
+        return self._llm
+
+    def _verify_files(self) -> None:
         args = self._args
         if args.model.startswith(("/", "./", "../", "~")) and not Path(args.model).is_dir():
             raise CheckpointError(f"there is no directory {args.model}")
@@ -185,6 +221,26 @@ class VLLMEngine:
             return
         check_tensors = args.load_format in ORIGINAL_FORMATS and args.quantization is None
         verify_checkpoint(args.model, tokenizer=args.tokenizer, check_tensors=check_tensors)
+        if (folder := Path(args.model)).is_dir():
+            self._adapters.prepare(read_config(folder / "config.json"), _names(args))
+
+    async def _ask_core(self, method: str, *arguments: Any) -> list[Any]:
+        """What a method of each engine core answers; vLLM has some ask one of several data-parallel ones.
+
+        Raises:
+            EngineDeadError: the engine died meanwhile. vLLM would wait for its answer forever.
+        """
+        core = self._running_llm().engine_core
+        asking = asyncio.ensure_future(core.call_utility_all_async(method, *arguments))
+        dying = asyncio.create_task(self._dead.wait())
+        try:
+            await asyncio.wait({asking, dying}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise EngineDeadError("the engine died")
+            return asking.result()
+        finally:
+            asking.cancel()
+            dying.cancel()
 
     async def _watch(self) -> None:
         # vLLM's monitor thread sets a flag and offers nothing to wait on.
@@ -246,11 +302,9 @@ def _describe(llm: AsyncLLM, args: AsyncEngineArgs) -> ModelInfo:
     tokenizer = llm.get_tokenizer()
     if not isinstance(config, QWenConfig) or not isinstance(tokenizer, QWenTokenizer):
         raise EngineError(f"{model_config.model} is not a first-generation Qwen model: its model_type must be 'qwen'")
-    # vLLM keeps the first name alone.
-    names = args.served_model_name or model_config.model
     max_images = _max_images(model_config, config)
     return ModelInfo(
-        names=(names,) if isinstance(names, str) else tuple(names),
+        names=_names(args),
         vocabulary=tokenizer.vocabulary,
         vocab_size=config.vocab_size,
         max_model_len=model_config.max_model_len,
@@ -268,6 +322,12 @@ def _describe(llm: AsyncLLM, args: AsyncEngineArgs) -> ModelInfo:
             "transformers": transformers.__version__,
         },
     )
+
+
+def _names(args: AsyncEngineArgs) -> tuple[str, ...]:
+    # vLLM keeps the first name alone.
+    names = args.served_model_name or args.model
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _max_images(model_config: Any, config: QWenConfig) -> int:

@@ -7,7 +7,8 @@ from pydantic import BaseModel
 
 from qwenvl.api.chat.schemas import ChatCompletionRequest
 from qwenvl.api.completions.schemas import CompletionRequest
-from qwenvl.api.refused import CHAT, COMPLETIONS, DETOKENIZE, TOKENIZE, Surface
+from qwenvl.api.refused import CHAT, COMPLETIONS, DETOKENIZE, LOAD_ADAPTER, TOKENIZE, UNLOAD_ADAPTER, Surface
+from qwenvl.api.routes.adapters import LoadAdapterRequest, UnloadAdapterRequest
 from qwenvl.api.routes.tokenize import DetokenizeRequest, TokenizeRequest
 from qwenvl.errors import UserError
 
@@ -16,6 +17,8 @@ SURFACES: list[tuple[Surface, type[BaseModel]]] = [
     (COMPLETIONS, CompletionRequest),
     (TOKENIZE, TokenizeRequest),
     (DETOKENIZE, DetokenizeRequest),
+    (LOAD_ADAPTER, LoadAdapterRequest),
+    (UNLOAD_ADAPTER, UnloadAdapterRequest),
 ]
 
 

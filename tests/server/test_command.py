@@ -35,8 +35,7 @@ async def until_running(url: str, requests: int) -> None:
 @pytest.fixture
 def built_in(tmp_path: Path) -> Iterator[tuple[ServerProcess, str, str]]:
     """The built-in checkpoint on a free port: the process, its URL, the model's name."""
-    environment = {"QWENVL_CACHE": str(tmp_path / "cache")}
-    with server_process(["qwenvl.cli", "serve", "--port", "0"], tmp_path / "log", environment) as server:
+    with server_process(["qwenvl.cli", "serve", "--port", "0"], tmp_path / "log") as server:
         name, url = server.wait_for(SERVING).groups()
         yield server, url, name
 
@@ -57,7 +56,7 @@ def programs() -> list[str]:
 
 def test_newcomer(built_in: tuple[ServerProcess, str, str]) -> None:
     server, url, name = built_in
-    assert "weights are RANDOM" in server.output
+    assert "the built-in small model" in server.output
     assert httpx.get(f"{url}/version").json()["qwenvl"]
     for text in programs():
         # The port is what the test may not take for granted.
@@ -114,8 +113,7 @@ def test_killed(built_in: tuple[ServerProcess, str, str]) -> None:
 
 
 def test_stopped_while_loading(tmp_path: Path) -> None:
-    environment = {"QWENVL_CACHE": str(tmp_path / "cache")}
-    with server_process(["qwenvl.cli", "serve", "--port", "0"], tmp_path / "log", environment) as server:
+    with server_process(["qwenvl.cli", "serve", "--port", "0"], tmp_path / "log") as server:
         server.wait_for("EngineCore")
         children = psutil.Process(server.process.pid).children(recursive=True)
         assert server.stop(signal.SIGTERM) == 0

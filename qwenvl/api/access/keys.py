@@ -56,7 +56,8 @@ class Keyring:
     Args:
         keys: of callers that have no table of their own.
         named: callers by the digests of their keys.
-        defaults: limits of ``keys``, and of everyone where there is no key at all.
+        defaults: limits of ``keys`` and ``admins``, and of everyone where there is no key at all.
+        admins: keys of callers that may change what is served.
 
     Raises:
         KeyFileError: two callers share a key or a name.
@@ -67,10 +68,15 @@ class Keyring:
         keys: Iterable[HashedKey] = (),
         named: Mapping[bytes, Caller] | None = None,
         defaults: KeyLimits | None = None,
+        admins: Iterable[HashedKey] = (),
     ) -> None:
         limits = defaults or KeyLimits()
         self._anonymous = Caller(limits=limits)
-        self._callers = [*(named or {}).items(), *((key.digest, Caller(key.name, limits=limits)) for key in keys)]
+        self._callers = [
+            *(named or {}).items(),
+            *((key.digest, Caller(key.name, limits=limits)) for key in keys),
+            *((key.digest, Caller(key.name, is_admin=True, limits=limits)) for key in admins),
+        ]
         for attribute, values in (
             ("key", [digest for digest, _ in self._callers]),
             ("name", [caller.name for _, caller in self._callers]),

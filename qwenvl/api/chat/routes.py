@@ -61,7 +61,7 @@ class ChatCompletions:
         Raises:
             UserError: another model is asked for, or something that is not supported.
         """
-        check_served(wire.model, self._gateway.info)
+        check_served(wire.model, self._gateway.engine)
         CHAT.check(wire.model_extra)
         check_stream_options(wire)
         check_prompt_logprobs(wire, wire.stream)
@@ -146,6 +146,7 @@ class ChatCompletions:
             priority=context.priority + (wire.priority or 0),
             cache_salt=wire.cache_salt,
             trace_headers=context.trace_headers,
+            adapter=self._gateway.adapter_of(wire.model),
         )
         return request, header
 

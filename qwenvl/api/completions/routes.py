@@ -56,7 +56,7 @@ class Completions:
         Raises:
             UserError: another model is asked for, or something that is not supported.
         """
-        check_served(wire.model, self._gateway.info)
+        check_served(wire.model, self._gateway.engine)
         COMPLETIONS.check(wire.model_extra)
         check_stream_options(wire)
         check_prompt_logprobs(wire, wire.stream)
@@ -109,6 +109,7 @@ class Completions:
                 priority=context.priority + (wire.priority or 0),
                 cache_salt=wire.cache_salt,
                 trace_headers=context.trace_headers,
+                adapter=self._gateway.adapter_of(wire.model),
             )
             for prompt, sampling in zip(prompts, options, strict=True)
         ]

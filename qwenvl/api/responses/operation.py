@@ -40,7 +40,7 @@ class Responses:
         Raises:
             UserError: another model is asked for, or something that is not supported.
         """
-        check_served(wire.model, self._gateway.info)
+        check_served(wire.model, self._gateway.engine)
         check_parameters(wire)
 
     async def answer(self, wire: CreateResponseRequest, context: RequestContext) -> Response:

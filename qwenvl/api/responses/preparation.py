@@ -86,6 +86,7 @@ async def prepare(
         priority=context.priority + (wire.priority or 0),
         cache_salt=wire.cache_salt,
         trace_headers=context.trace_headers,
+        adapter=gateway.adapter_of(wire.model),
     )
     return Prepared(response, request, form, tuple(before.get(item) or StoredItem.of(item.item) for item in kept))
 

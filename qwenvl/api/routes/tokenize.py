@@ -64,6 +64,7 @@ def tokenize_routes(gateway: Gateway) -> APIRouter:
         wire = await parse_body(request, TokenizeRequest)
         TOKENIZE.check(wire.model_extra)
         offered = await read_tools(wire)
+        _check_named(wire.model, gateway)
         work = to_thread.run_sync(_tokenize, wire, gateway.info, gateway.settings.max_images, offered)
         return _json(await while_connected(request.receive, work))
 
@@ -76,13 +77,13 @@ def tokenize_routes(gateway: Gateway) -> APIRouter:
         """The text of token ids, control tokens included."""
         wire = await parse_body(request, DetokenizeRequest)
         DETOKENIZE.check(wire.model_extra)
+        _check_named(wire.model, gateway)
         return _json(await while_connected(request.receive, to_thread.run_sync(_detokenize, wire, gateway.info)))
 
     return router
 
 
 def _tokenize(wire: TokenizeRequest, info: ModelInfo, max_images: int, offered: OfferedTools) -> TokenizeResponse:
-    _check_named(wire.model, info)
     if (wire.prompt is None) == (wire.messages is None):
         raise UserError("Give either prompt or messages.", param="prompt", code="missing_required_parameter")
     if wire.prompt is not None:
@@ -103,7 +104,6 @@ def _tokenize(wire: TokenizeRequest, info: ModelInfo, max_images: int, offered: 
 
 
 def _detokenize(wire: DetokenizeRequest, info: ModelInfo) -> DetokenizeResponse:
-    _check_named(wire.model, info)
     outside = next((i for i, token in enumerate(wire.tokens) if token >= info.vocab_size), None)
     if outside is not None:
         param = f"tokens[{outside}]"
@@ -115,9 +115,9 @@ def _detokenize(wire: DetokenizeRequest, info: ModelInfo) -> DetokenizeResponse:
     return DetokenizeResponse(prompt=info.vocabulary.decode(wire.tokens))
 
 
-def _check_named(model: str | None, info: ModelInfo) -> None:
+def _check_named(model: str | None, gateway: Gateway) -> None:
     if model is not None:
-        check_served(model, info)
+        check_served(model, gateway.engine)
 
 
 def _json(answer: BaseModel) -> Response:

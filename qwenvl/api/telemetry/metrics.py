@@ -40,6 +40,7 @@ class Metrics:
 
     def __init__(self, engine: Engine, admission: Admission) -> None:
         self._engine = engine
+        self._once_served: set[str] = set()
         self._registry = registry = CollectorRegistry()
         Gauge("qwenvl_build_info", "Version of the gateway; always 1.", ["version"], registry=registry).labels(
             __version__
@@ -190,7 +191,10 @@ class Metrics:
 
     def model_label(self, name: str) -> str:
         """The name a client gives a model, if that is served; empty if it gives none."""
-        return name if not name or name in self._engine.info.names else UNKNOWN_MODEL
+        # A request's name stays, whatever becomes of its adapter meanwhile.
+        if name in self._engine.info.names or name in self._engine.adapters:
+            self._once_served.add(name)
+        return name if not name or name in self._once_served else UNKNOWN_MODEL
 
 
 def _priority(context: RequestContext) -> str:
