@@ -14,11 +14,10 @@ RUN useradd --create-home --uid 10001 qwenvl \
 USER qwenvl
 WORKDIR /home/qwenvl
 
-# Downloaded checkpoints, compiled graphs and the demo model outlive the container in /cache, files and batches in /data.
+# Downloaded checkpoints and compiled graphs outlive the container in /cache, files and batches in /data.
 ENV HF_HOME=/cache/huggingface \
     MODELSCOPE_CACHE=/cache/modelscope \
     VLLM_CACHE_ROOT=/cache/vllm \
-    QWENVL_CACHE=/cache/qwenvl \
     QWENVL_DATA_DIR=/data
 VOLUME /cache /data
 EXPOSE 8000

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks import serving
-from qwenvl.demo.checkpoint import ensure_checkpoint
+from qwenvl.demo.checkpoint import built_in_checkpoint
 
 PATIENCE_SECONDS = 600
 NAME = "benchmark"
@@ -62,7 +62,7 @@ def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) ->
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 1 where any request failed."""
     args, load_options = parse_args(argv)
-    checkpoint = args.model or str(ensure_checkpoint())
+    checkpoint = args.model or str(built_in_checkpoint())
     engine = ["--served-model-name", NAME, *args.engine]
     args.output.parent.mkdir(parents=True, exist_ok=True)
     ours_log, theirs_log = (args.output.with_name(f"{args.output.name}-{who}.log") for who in ("ours", "vllm"))

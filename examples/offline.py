@@ -3,11 +3,11 @@
 import PIL.Image
 from vllm import LLM, SamplingParams
 
-from qwenvl.demo.checkpoint import ensure_checkpoint
+from qwenvl.demo.checkpoint import built_in_checkpoint
 
 if __name__ == "__main__":
     # For real answers: LLM("Qwen/Qwen-VL-Chat").
-    llm = LLM(str(ensure_checkpoint()), enforce_eager=True, kv_cache_memory_bytes=1 << 30)
+    llm = LLM(str(built_in_checkpoint()), enforce_eager=True, kv_cache_memory_bytes=1 << 30)
     picture = PIL.Image.open("examples/shapes.png")
     messages = [
         {

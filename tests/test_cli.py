@@ -12,7 +12,11 @@ from qwenvl.api import Settings
 from qwenvl.api.access.keys import hash_key
 from qwenvl.api.telemetry.collector import TRACES_PROTOCOL
 from qwenvl.api.telemetry.logs import LOGGERS
+from qwenvl.demo import built_in_checkpoint
+from qwenvl.demo.checkpoint import NAME
+from qwenvl.engine import AdapterSource
 from qwenvl.engine.arguments import engine_args, serve_parser
+from tests.parity.checkpoints import write_adapter
 from tests.parity.golden import CHECKPOINT
 
 pytestmark = pytest.mark.slow
@@ -110,11 +114,49 @@ def test_lists_of_settings(run: dict[str, object]) -> None:
     assert settings.image_domains == ("a.example", "b.example")
 
 
-def test_built_in(run: dict[str, object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("QWENVL_CACHE", str(tmp_path))
+def test_built_in(run: dict[str, object]) -> None:
     args, _ = served(run)
-    assert Path(args.model).parent == tmp_path
-    assert args.served_model_name == [cli.BUILT_IN_NAME]
+    assert args.model == str(built_in_checkpoint())
+    assert args.served_model_name == [NAME]
+
+
+def test_adapters_make_room_for_themselves(run: dict[str, object], tmp_path: Path) -> None:
+    small, large = (write_adapter(tmp_path / str(rank), rank=rank) for rank in (8, 24))
+    args, _ = served(run, str(CHECKPOINT))
+    assert not args.enable_lora
+    args, settings = served(run, str(CHECKPOINT), "--lora", f"a={small}", "--lora", f"team/b={large}")
+    assert settings.lora == (AdapterSource("a", small), AdapterSource("team/b", large))
+    assert (args.enable_lora, args.max_lora_rank, args.max_loras, args.max_cpu_loras) == (True, 32, 2, 2)
+    args, _ = served(run, str(CHECKPOINT), "--lora", f"a={small}", "--lora-dir", str(tmp_path))
+    assert (args.enable_lora, args.max_lora_rank, args.max_loras, args.max_cpu_loras) == (True, 64, 4, 16)
+    chosen = ["--max-lora-rank", "128", "--max-loras", "3"]
+    args, _ = served(run, str(CHECKPOINT), "--lora", f"a={small}", *chosen)
+    assert (args.max_lora_rank, args.max_loras, args.max_cpu_loras) == (128, 3, 3)
+
+
+def test_adapters_and_admin_keys_from_the_environment(
+    run: dict[str, object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = write_adapter(tmp_path / "a")
+    monkeypatch.setenv("QWENVL_LORA", f"a={folder},b={folder}")
+    monkeypatch.setenv("QWENVL_LORA_DIR", str(tmp_path))
+    monkeypatch.setenv("QWENVL_ADMIN_KEY", "one,key")
+    _, settings = served(run, str(CHECKPOINT))
+    assert [adapter.name for adapter in settings.lora] == ["a", "b"]
+    assert (settings.lora_dir, settings.admin_keys) == (tmp_path, (hash_key("one,key"),))
+
+
+@pytest.mark.parametrize(
+    ("folder", "complaint"),
+    [
+        ("nowhere", "adapter 'a': there is no folder nowhere"),
+        (str(CHECKPOINT), "holds a whole checkpoint and no adapter: serve it as the model"),
+    ],
+)
+def test_no_adapter(folder: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["serve", str(CHECKPOINT), "--lora", f"a={folder}"]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("qwenvl:")]
+    assert complaint in line
 
 
 def test_cpu_memory_is_bounded_unless_chosen() -> None:
@@ -132,6 +174,13 @@ def test_cpu_memory_is_bounded_unless_chosen() -> None:
         (["--max-images", "-1"], "--max-images: "),
         (["--log-level", "loud"], "--log-level: "),
         (["--api-key", "a b"], "--api-key: "),
+        (["--admin-key", ""], "--admin-key: "),
+        (["--lora", "somewhere"], "--lora: An adapter is given as NAME=FOLDER, not as 'somewhere'"),
+        (["--lora", "a b=somewhere"], "--lora: The name of an adapter has up to 128 letters"),
+        (["--lora", "a=b", "--lora", "a=c"], "--lora: two adapters are named 'a'"),
+        (["--lora-dir", "nowhere"], "--lora-dir: "),
+        (["--lora-dir", ".", "--lora-target-modules", "w1"], "--lora-target-modules would leave out"),
+        (["--default-mm-loras", '{"image": "a"}'], "--default-mm-loras is not supported"),
     ],
 )
 def test_bad_options(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:

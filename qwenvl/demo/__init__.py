@@ -1,5 +1,5 @@
 """A small Qwen-VL checkpoint that needs no download: same layout, same code paths, weights of no use yet."""
 
-from qwenvl.demo.checkpoint import ensure_checkpoint
+from qwenvl.demo.checkpoint import built_in_checkpoint
 
-__all__ = ["ensure_checkpoint"]
+__all__ = ["built_in_checkpoint"]

@@ -153,6 +153,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     trainer.train(resume_from_checkpoint=resumed > 0)
     del model.auxiliary
+    # Training has switched it off.
+    model.config.use_cache = True
     model.bfloat16().save_pretrained(args.output)
     logger.info("saved; %s", json.dumps(trainer.state.log_history[-1]))
 
