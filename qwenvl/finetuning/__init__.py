@@ -1,1 +1,1 @@
-"""Fine-tuning; so far, from conversations to token ids and labels."""
+"""Fine-tuning on conversations: LoRA, Q-LoRA or in full, and adapters merged into their models."""
