@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from qwenvl.errors import ImageError
 from qwenvl.model_executor.picture_files import download_picture, is_remote, open_picture
+from qwenvl.model_executor.pictures import turned_upright
 
 CHECKING_THREADS = min(16, 2 * (os.cpu_count() or 1))
 
@@ -27,18 +28,22 @@ class Pictures:
     Attributes:
         root: what relative paths begin from.
         cache: directory that pictures of URLs are downloaded to.
+        upright: turn them as their EXIF orientation says.
     """
 
     root: Path
     cache: Path
+    upright: bool = True
 
     def open(self, location: str, *, draft: int | None = None) -> PIL.Image.Image:
-        """The whole picture, as :func:`open_picture` has it.
+        """The whole picture.
 
         Raises:
             ImageError: it cannot be found or read.
         """
-        return open_picture(str(self._copy(location)) if is_remote(location) else location, self.root, draft=draft)
+        place = str(self._copy(location)) if is_remote(location) else location
+        image = open_picture(place, self.root, draft=draft)
+        return turned_upright(image) if self.upright else image
 
     def problems(self, locations: Iterable[str], *, show_progress: bool) -> Iterator[tuple[str, str]]:
         """Each location that cannot be used, and why. Every file is read whole, many at a time."""

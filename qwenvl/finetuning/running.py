@@ -92,7 +92,7 @@ def _read_data(
         return ConversationDataset(records, vocabulary, config.vision, pictures_of(path))
 
     def pictures_of(path: Path) -> Pictures:
-        return Pictures(settings.image_root or path.parent, folder.pictures)
+        return Pictures(settings.image_root or path.parent, folder.pictures, settings.apply_exif_orientation)
 
     def read(path: Path) -> list[Record]:
         # One process looks at the pictures and downloads them, then the others read the same data.

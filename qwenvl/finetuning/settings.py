@@ -41,6 +41,9 @@ class FinetuneSettings(BaseModel):
     image_root: Path | None = Field(
         None, description="what relative picture paths begin from; by default the data file's directory"
     )
+    apply_exif_orientation: bool = Field(
+        True, description="turn photos upright as their camera noted, as the server does"
+    )
     method: Method = Field(
         Method.LORA, description="lora, qlora (an Int4 model, or one put in NF4 as it is loaded) or full"
     )

@@ -4,6 +4,7 @@ from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
+import PIL.ExifTags
 import PIL.Image
 import pytest
 
@@ -56,3 +57,11 @@ def test_each_that_cannot_be_used_is_named(tmp_path: Path, site: str) -> None:
     assert reasons["text.png"] == "text.png is not a picture that Pillow reads"
     assert "truncated" in reasons["cut.jpg"]
     assert f"cannot fetch the picture {site}/none.png" in reasons[f"{site}/none.png"]
+
+
+def test_photos_are_seen_upright_unless_told(tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = 6
+    PIL.Image.new("RGB", (40, 20)).save(tmp_path / "photo.jpg", exif=exif)
+    assert Pictures(tmp_path, tmp_path / "cache").open("photo.jpg").size == (20, 40)
+    assert Pictures(tmp_path, tmp_path / "cache", upright=False).open("photo.jpg").size == (40, 20)

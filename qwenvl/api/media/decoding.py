@@ -9,13 +9,12 @@ import logging
 import re
 import warnings
 
-import PIL.ExifTags
 import PIL.Image
 import PIL.ImageFile
 import PIL.TiffImagePlugin
 
 from qwenvl.api.media.containers import is_crumbled
-from qwenvl.model_executor.pictures import fit_image
+from qwenvl.model_executor.pictures import fit_image, turned_upright
 
 logger = logging.getLogger(__name__)
 
@@ -30,17 +29,6 @@ MAX_RUN_LENGTH_PIXELS = 2**24
 
 # TIFF's tags for the sides of its tiles.
 _TILE_SIDES = (322, 323)
-
-# By the value of EXIF's orientation, how to turn the picture upright.
-_TURNS = {
-    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
-    3: PIL.Image.Transpose.ROTATE_180,
-    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
-    5: PIL.Image.Transpose.TRANSPOSE,
-    6: PIL.Image.Transpose.ROTATE_270,
-    7: PIL.Image.Transpose.TRANSVERSE,
-    8: PIL.Image.Transpose.ROTATE_90,
-}
 
 _LOOKALIKES = {b"<svg": "an SVG drawing", b"<!doctype html": "a web page", b"<html": "a web page", b"%pdf-": "a PDF"}
 
@@ -81,8 +69,7 @@ def decode_picture(content: bytes, max_pixels: int, *, upright: bool) -> PIL.Ima
         image.load()
     except Exception as error:
         raise _damaged(error) from None
-    turn = _TURNS.get(_orientation(image)) if upright else None
-    return image if turn is None else image.transpose(turn)
+    return turned_upright(image) if upright else image
 
 
 def fitted_bytes(content: bytes, max_pixels: int, image_size: int, *, upright: bool) -> bytes:
@@ -151,16 +138,6 @@ def _silence_pillow() -> None:
     if _QUIET not in warnings.filters:
         warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
         logging.getLogger("PIL").setLevel(logging.CRITICAL)
-
-
-def _orientation(image: PIL.Image.Image) -> int:
-    try:
-        orientation = image.getexif().get(PIL.ExifTags.Base.Orientation)
-    except Exception as error:
-        # Whatever is wrong with the notes on a picture, the picture itself is decoded already.
-        logger.info("EXIF of an image not read: %s", type(error).__name__)
-        return 1
-    return orientation if isinstance(orientation, int) else 1
 
 
 def _hint(content: bytes) -> str:
