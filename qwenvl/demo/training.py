@@ -6,7 +6,6 @@ to ask (``patch_heads``, dropped afterwards), and Muon (``optimizer``).
 """
 
 import argparse
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -16,13 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from qwenvl.chat import VOCABULARY_FILE, Vocabulary
 from qwenvl.demo.optimizer import MuonAndAdamW
 from qwenvl.demo.patch_heads import PatchHeads
 from qwenvl.demo.samples import Layout, SceneSamples
 from qwenvl.demo.small_model import demo_vocabulary, place_queries, small_config, write_side_files
+from qwenvl.finetuning.run_folder import RunFolder
+from qwenvl.finetuning.trainer import QWenTrainer
 from qwenvl.model_executor.modeling import QWenLMHeadModel
 
 logger = logging.getLogger(__name__)
@@ -34,8 +35,8 @@ LENGTH = 416
 """Token positions of a training sample; the few conversations that are longer are drawn again."""
 
 
-class SmallModelTrainer(Trainer):
-    """The loop of transformers over endless batches, with the loss of the patch heads added.
+class SmallModelTrainer(QWenTrainer):
+    """The loop of fine-tuning over endless batches, with the loss of the patch heads added.
 
     Args:
         patch_heads: registered with the model as ``auxiliary`` while it trains.
@@ -101,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.output.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(args.output)
     # A run that goes on keeps its vocabulary, whatever its questions have become.
     learned = args.output / VOCABULARY_FILE
     vocabulary = Vocabulary.from_file(learned) if learned.exists() else demo_vocabulary()
@@ -117,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for block in [*model.transformer.h, *model.transformer.visual.transformer.resblocks]:
             block.compile()
     training = TrainingArguments(
-        output_dir=str(args.output / "checkpoints"),
+        output_dir=str(folder.checkpoints),
         max_steps=args.steps,
         learning_rate=args.learning_rate,
         lr_scheduler_type="warmup_stable_decay",
@@ -135,15 +137,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         seed=args.seed,
         ignore_data_skip=True,
         disable_tqdm=True,
-        save_only_model=args.no_resume,
     )
+    last = folder.last_checkpoint()
     # After a resume the samples are new ones.
-    resumed = _last_step(args.output / "checkpoints") if not args.no_resume else 0
+    seed = args.seed if last is None else args.seed + int(last.name.rpartition("-")[2])
     layout = Layout(config.vision, LENGTH)
-    samples = SceneSamples(str(args.output / VOCABULARY_FILE), layout, args.batch_size, args.seed + resumed)
+    samples = SceneSamples(str(args.output / VOCABULARY_FILE), layout, args.batch_size, seed)
     trainer = SmallModelTrainer(
         model=model,
         args=training,
+        folder=folder,
         train_dataset=samples,
         optimizers=(MuonAndAdamW(model, args.learning_rate, 0.02), None),
         patch_heads=heads,
@@ -151,16 +154,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         patch_share=0.5,
         workers=args.workers,
     )
-    trainer.train(resume_from_checkpoint=resumed > 0)
+    outcome = trainer.run(resume=last is not None)
+    if not outcome.is_complete:
+        logger.info("stopped after %d steps: the same command goes on", outcome.steps)
+        return
     del model.auxiliary
     # Training has switched it off.
     model.config.use_cache = True
     model.bfloat16().save_pretrained(args.output)
-    logger.info("saved; %s", json.dumps(trainer.state.log_history[-1]))
-
-
-def _last_step(checkpoints: Path) -> int:
-    return max((int(path.name.rpartition("-")[2]) for path in checkpoints.glob("checkpoint-*")), default=0)
+    logger.info("%d steps; saved in %s", outcome.steps, args.output)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -174,7 +176,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--save-steps", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="compile the layers: worth it from some minutes on")
-    parser.add_argument("--no-resume", action="store_true", help="keep no optimizer state")
     return parser.parse_args(argv)
 
 

@@ -63,7 +63,7 @@ def test_a_run_goes_on_where_it_was_left_and_ends_in_a_checkpoint(tmp_path: Path
     run = ["--output", str(tmp_path), "--batch-size", "2", "--workers", "0", "--save-steps", "2", "--vision-steps", "1"]
     training.main([*run, "--steps", "2"])
     training.main([*run, "--steps", "4"])
-    (last,) = (tmp_path / "checkpoints").iterdir()
+    (last,) = (tmp_path / "training" / "checkpoints").iterdir()
     state = json.loads((last / "trainer_state.json").read_text())
     assert state["global_step"] == 4
 
