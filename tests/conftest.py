@@ -19,7 +19,7 @@ def no_data_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytes
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The API before vLLM, in chunks of 512 tokens so that long prompts are prefilled in parts."""
     from vllm import AsyncEngineArgs
 
@@ -37,7 +37,8 @@ def stack() -> Iterator[Stack]:
             scheduling_policy="priority",
         )
     )
-    settings = Settings(allow_private_addresses=True, drain_timeout=5)
+    data = tmp_path_factory.mktemp("data")
+    settings = Settings(allow_private_addresses=True, drain_timeout=5, data_dir=data)
     with LiveServer(engine, settings, patience=START_SECONDS) as live:
         yield Stack(engine, live)
 
@@ -62,7 +63,7 @@ def lora_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def adapted(adapters: Mapping[str, Path], lora_dir: Path) -> Iterator[Stack]:
+def adapted(adapters: Mapping[str, Path], lora_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The API before vLLM with adapters from the start, and a folder to load others from. Its admin key is "admin"."""
     from qwenvl.engine.arguments import engine_args, serve_parser
     from qwenvl.engine.vllm_engine import VLLMEngine
@@ -70,6 +71,7 @@ def adapted(adapters: Mapping[str, Path], lora_dir: Path) -> Iterator[Stack]:
     settings = Settings(
         lora=tuple(f"{name}={folder}" for name, folder in adapters.items()),
         lora_dir=lora_dir,
+        data_dir=tmp_path_factory.mktemp("data"),
         api_keys=("any",),
         admin_keys=("admin",),
         drain_timeout=5,

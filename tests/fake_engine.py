@@ -7,7 +7,6 @@ model sees of them and their place, and every sampling option does what it says.
 
 import asyncio
 import json
-import tempfile
 import zlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from qwenvl.engine import (
     SamplingOptions,
     Step,
 )
-from qwenvl.engine.adapter_copy import CONFIG_FILE, WEIGHTS_FILE, copy_adapter
+from qwenvl.engine.adapter_copy import CONFIG_FILE, WEIGHTS_FILE, read_file
 from qwenvl.engine.adapters import AdapterTable, Served
 from qwenvl.errors import CheckpointError, EngineBusyError, EngineDeadError, UserError
 from tests.fake_model import answer
@@ -79,8 +78,7 @@ class FakeEngine:
         self._info = info or model_info()
         self._capacity = capacity
         self._start_error = start_error
-        self._max_adapters = max_adapters
-        self._table = AdapterTable()
+        self._table = AdapterTable(max_adapters)
         self._alive = False
         self._running: dict[str, asyncio.Event] = {}
         self._may_step = asyncio.Event()
@@ -91,6 +89,7 @@ class FakeEngine:
         self.aborted: list[str] = []
         self.steps_taken = 0
         self.stopped = 0
+        self.load_error: Exception | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -152,21 +151,20 @@ class FakeEngine:
         self, source: AdapterSource, *, inside: Path | None = None, replace: bool = False
     ) -> Adapter:
         """Any folder with PEFT's two files; what is in the weights changes the answers."""
-        async with self._table.changing:
-            self._table.check_free(source.name, self.info.names, capacity=self._max_adapters, replace=replace)
-            with tempfile.TemporaryDirectory() as copy:
-                copy_adapter(source.folder, Path(copy), largest=1 << 20, inside=inside)
-                config = json.loads((Path(copy) / CONFIG_FILE).read_text())
-                weights = (Path(copy) / WEIGHTS_FILE).read_bytes()
+        with self._table.loading(source.name, self.info.names, replace=replace):
+            if self.load_error is not None:
+                raise self.load_error
+            config = json.loads(read_file(source.folder / CONFIG_FILE, largest=1 << 20, inside=inside))
+            weights = read_file(source.folder / WEIGHTS_FILE, largest=1 << 20, inside=inside)
             if "r" not in config:
                 raise CheckpointError(f"{source.folder / CONFIG_FILE}: r is missing")
             adapter = Adapter(source.name, config["r"], 1_700_000_001)
-            self._table.put(Served(adapter, zlib.crc32(weights), source.folder))
+            if (before := self._table.put(Served(adapter, zlib.crc32(weights), source.folder))) is not None:
+                self._table.left(before)
         return adapter
 
     async def unload_adapter(self, name: str) -> None:
-        async with self._table.changing:
-            self._table.remove(name)
+        self._table.left(self._table.remove(name))
 
     def hold(self, after: int | None = None) -> None:
         """Take no more steps, or at most ``after`` more in all, until :meth:`release`."""

@@ -179,6 +179,7 @@ def test_cpu_memory_is_bounded_unless_chosen() -> None:
         (["--lora", "a b=somewhere"], "--lora: The name of an adapter has up to 128 letters"),
         (["--lora", "a=b", "--lora", "a=c"], "--lora: two adapters are named 'a'"),
         (["--lora-dir", "nowhere"], "--lora-dir: "),
+        (["--api-key", "a", "--admin-key", "a"], "--admin-key: a key is both --admin-key and --api-key"),
         (["--lora-dir", ".", "--lora-target-modules", "w1"], "--lora-target-modules would leave out"),
         (["--default-mm-loras", '{"image": "a"}'], "--default-mm-loras is not supported"),
     ],

@@ -11,7 +11,7 @@ from qwenvl import __version__
 from qwenvl.api import errors, openapi
 from qwenvl.api.access.admission import Admission
 from qwenvl.api.access.key_file import read_key_file
-from qwenvl.api.access.keys import Keyring
+from qwenvl.api.access.keys import KeyFileError, Keyring
 from qwenvl.api.access.limits import RateLimits
 from qwenvl.api.batches.batch_routes import batch_routes
 from qwenvl.api.batches.file_routes import PATH as FILES
@@ -120,10 +120,16 @@ def keyring_of(settings: Settings) -> Keyring:
     """All keys there are.
 
     Raises:
-        KeyFileError: their file cannot be read, or a key is there twice.
+        KeyFileError: their file cannot be read, a key is there twice, or adapters could be loaded by nobody.
     """
     named = read_key_file(settings.api_key_file, settings.key_limits) if settings.api_key_file else {}
-    return Keyring(settings.api_keys, named, settings.key_limits, settings.admin_keys)
+    keyring = Keyring(settings.api_keys, named, settings.key_limits, settings.admin_keys)
+    if settings.lora_dir is not None and not keyring.has_admin:
+        raise KeyFileError(
+            "--lora-dir needs somebody who may load adapters from it: give an --admin-key, or a key of the key file "
+            "admin = true"
+        )
+    return keyring
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from qwenvl.api.telemetry.record import note_error
+from qwenvl.engine.adapters import AdapterLoadError
 from qwenvl.errors import EngineBusyError, EngineDeadError, EngineError, QwenVLError, UserError
 
 logger = logging.getLogger(__name__)
@@ -175,6 +176,10 @@ def describe(error: Exception) -> ErrorResponse:
     if isinstance(error, EngineDeadError):
         message = "The engine has stopped and serves no more requests. Try again once the server has restarted."
         return _response(message, "server_error", None, "engine_dead")
+    if isinstance(error, AdapterLoadError):
+        logger.error("%s", error, exc_info=error.__cause__)
+        message = f"The server failed to load the adapter {error.name!r}; its log says why."
+        return _response(message, "server_error", None, "engine_error")
     if isinstance(error, EngineError):
         logger.error("the engine failed on a request", exc_info=error)
         return _response("The engine failed to answer this request.", "server_error", None, "engine_error")

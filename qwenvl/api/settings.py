@@ -3,7 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, DirectoryPath, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    DirectoryPath,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from qwenvl.api.access.keys import HashedKey, hash_key
 from qwenvl.api.context import KeyLimits
@@ -100,7 +109,7 @@ class Settings(BaseModel):
     )
     lora_dir: DirectoryPath | None = Field(
         default=None,
-        description="Directory that adapters may be loaded from while the server runs. With none, none are.",
+        description="Directory that admin keys may load adapters from while the server runs. With none, none are.",
     )
 
     # Images
@@ -162,6 +171,13 @@ class Settings(BaseModel):
         default=None,
         description="OTLP collector for traces, as http://localhost:4317. With none, no traces.",
     )
+
+    @field_validator("admin_keys")
+    @classmethod
+    def _is_no_other_key(cls, admins: tuple[HashedKey, ...], others: ValidationInfo) -> tuple[HashedKey, ...]:
+        if set(admins) & set(others.data.get("api_keys", ())):
+            raise ValueError("a key is both --admin-key and --api-key: an admin key opens every route anyway")
+        return admins
 
     @property
     def key_limits(self) -> KeyLimits:

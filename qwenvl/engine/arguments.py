@@ -12,7 +12,8 @@ from vllm.config.lora import LoRAConfig, MaxLoRARanks
 from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-from qwenvl.engine.adapter_files import read_adapter_config
+from qwenvl.engine.adapter_config import read_adapter_config
+from qwenvl.engine.adapters import unfit
 from qwenvl.engine.protocol import AdapterSource
 from qwenvl.errors import CheckpointError
 
@@ -111,4 +112,4 @@ def _rank(adapter: AdapterSource) -> int:
     try:
         return read_adapter_config(adapter.folder).largest_rank
     except CheckpointError as error:
-        raise CheckpointError(f"adapter {adapter.name!r}: {error}") from None
+        raise unfit(adapter.name, error) from None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import os
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from vllm.inputs import TokensPrompt
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError as VLLMEngineDeadError
 from vllm.v1.engine.exceptions import EngineGenerateError
+from vllm.v1.metrics.loggers import PrometheusStatLogger
 
 import qwenvl
 from qwenvl.chat import Image, Message, PromptFormat, render_chatml
@@ -60,7 +62,8 @@ class VLLMEngine:
 
     def __init__(self, args: AsyncEngineArgs, adapters: Sequence[AdapterSource] = ()) -> None:
         self._args = args
-        self._adapters = VLLMAdapters(adapters, args.max_lora_rank, self._ask_core)
+        self._max_adapters = (args.max_cpu_loras or args.max_loras) if args.enable_lora else 0
+        self._adapters = VLLMAdapters(adapters, self._max_adapters, args.max_lora_rank, self._ask_core)
         self._llm: AsyncLLM | None = None
         self._info: ModelInfo | None = None
         self._in_flight = 0
@@ -95,11 +98,15 @@ class VLLMEngine:
     async def start(self) -> None:
         """Load the model and answer one request."""
         plugin.register()
-        await asyncio.to_thread(self._verify_files)
+        # Here already if it can be: mistakes of adapters cost seconds then.
+        config = await asyncio.to_thread(self._verify_files)
+        if config is not None:
+            await asyncio.to_thread(self._adapters.prepare, config, _names(self._args))
         try:
             self._llm = await self._load()
             info = _describe(self._llm, self._args)
-            await asyncio.to_thread(self._adapters.prepare, self._llm.model_config.hf_config, info.names)
+            if config is None:
+                await asyncio.to_thread(self._adapters.prepare, self._llm.model_config.hf_config, info.names)
             self._structures = StructureChecker(self._llm.get_tokenizer().vocab_file, info.vocab_size)
             self._watcher = asyncio.create_task(self._watch(), name="engine-watcher")
             await self._adapters.start()
@@ -113,9 +120,13 @@ class VLLMEngine:
     async def _load(self) -> AsyncLLM:
         os.environ[orphans.VARIABLE] = "1"
         os.environ.setdefault("VLLM_V1_OUTPUT_PROC_CHUNK_SIZE", str(OUTPUTS_AT_ONCE))
-        loading = asyncio.ensure_future(asyncio.to_thread(AsyncLLM.from_engine_args, self._args))
+        args = copy.copy(self._args)
+        if self._max_adapters:
+            # One more than there may be: see AdapterTable.
+            args.max_cpu_loras = self._max_adapters + 1
+        loading = asyncio.ensure_future(asyncio.to_thread(AsyncLLM.from_engine_args, args))
         try:
-            return await asyncio.shield(loading)
+            llm = await asyncio.shield(loading)
         except asyncio.CancelledError:
             # Loading cannot be called off, but it fails at once when its processes are gone.
             for child in psutil.Process().children(recursive=True):
@@ -125,6 +136,8 @@ class VLLMEngine:
             if loading.exception() is None:
                 await asyncio.to_thread(loading.result().shutdown)
             raise
+        _without_adapter_names(llm)
+        return llm
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Step, None]:
         """Answer one request; closing the iterator aborts it."""
@@ -159,9 +172,8 @@ class VLLMEngine:
         self, source: AdapterSource, *, inside: Path | None = None, replace: bool = False
     ) -> Adapter:
         """Check an adapter and serve it."""
-        lora = self._running_llm().vllm_config.lora_config
-        capacity = 0 if lora is None else lora.max_cpu_loras
-        return await self._adapters.load(source, self.info.names, capacity=capacity, inside=inside, replace=replace)
+        self._running_llm()
+        return await self._adapters.load(source, self.info.names, inside=inside, replace=replace)
 
     async def unload_adapter(self, name: str) -> None:
         """Serve an adapter no more."""
@@ -189,6 +201,7 @@ class VLLMEngine:
 
     async def stop(self) -> None:
         """End the engine."""
+        await self._adapters.stop()
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
@@ -202,7 +215,6 @@ class VLLMEngine:
             if llm.output_handler is not None:
                 llm.output_handler.cancel()
             await asyncio.to_thread(llm.shutdown)
-        await self._adapters.stop()
 
     async def wait_dead(self) -> None:
         """Return when the engine has died by itself."""
@@ -213,16 +225,17 @@ class VLLMEngine:
             raise EngineDeadError("the engine is not running")
         return self._llm
 
-    def _verify_files(self) -> None:
+    def _verify_files(self) -> QWenConfig | None:
+        """Check what lies on this machine; the model's configuration, if that does."""
         args = self._args
         if args.model.startswith(("/", "./", "../", "~")) and not Path(args.model).is_dir():
             raise CheckpointError(f"there is no directory {args.model}")
         if args.hf_config_path or args.hf_overrides:
-            return
+            return None
         check_tensors = args.load_format in ORIGINAL_FORMATS and args.quantization is None
         verify_checkpoint(args.model, tokenizer=args.tokenizer, check_tensors=check_tensors)
-        if (folder := Path(args.model)).is_dir():
-            self._adapters.prepare(read_config(folder / "config.json"), _names(args))
+        folder = Path(args.model)
+        return read_config(folder / "config.json") if folder.is_dir() else None
 
     async def _ask_core(self, method: str, *arguments: Any) -> list[Any]:
         """What a method of each engine core answers; vLLM has some ask one of several data-parallel ones.
@@ -237,7 +250,8 @@ class VLLMEngine:
             await asyncio.wait({asking, dying}, return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
                 raise EngineDeadError("the engine died")
-            return asking.result()
+            with _translated_errors():
+                return asking.result()
         finally:
             asking.cancel()
             dying.cancel()
@@ -279,6 +293,13 @@ class VLLMEngine:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
+
+
+def _without_adapter_names(llm: AsyncLLM) -> None:
+    """Drop vLLM's gauge of adapters: it keeps a series for every set of names that ever ran together."""
+    for stat_logger in llm.logger_manager.stat_loggers if llm.logger_manager else ():
+        if isinstance(stat_logger, PrometheusStatLogger):
+            stat_logger.gauge_lora_info = None
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from qwenvl.engine.adapter_copy import CONFIG_FILE, LARGEST_CONFIG, WEIGHTS_FILE, copy_adapter
+from qwenvl.engine.adapter_copy import CONFIG_FILE, LARGEST_CONFIG, WEIGHTS_FILE, copy_file, read_file
 from qwenvl.errors import CheckpointError, UserError
 
 
@@ -12,6 +12,13 @@ def write(folder: Path, config: bytes = b"{}", weights: bytes = b"weights") -> P
     (folder / CONFIG_FILE).write_bytes(config)
     (folder / WEIGHTS_FILE).write_bytes(weights)
     return folder
+
+
+def copy_adapter(source: Path, target: Path, *, inside: Path | None = None) -> bytes:
+    """Copy the weights of an adapter; its configuration."""
+    config = read_file(source / CONFIG_FILE, largest=LARGEST_CONFIG, inside=inside)
+    copy_file(source / WEIGHTS_FILE, target / WEIGHTS_FILE, largest=100, inside=inside)
+    return config
 
 
 @pytest.fixture
@@ -26,11 +33,16 @@ def target(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_two_files_and_nothing_else(tmp_path: Path, target: Path) -> None:
+def test_read_and_copied(tmp_path: Path, target: Path) -> None:
+    assert copy_adapter(write(tmp_path / "a"), target) == b"{}"
+    assert (target / WEIGHTS_FILE).read_bytes() == b"weights"
+
+
+def test_a_full_disk_is_no_fault_of_the_adapter(tmp_path: Path) -> None:
     source = write(tmp_path / "a")
-    (source / "training_args.bin").write_bytes(b"x")
-    copy_adapter(source, target, largest=100)
-    assert {path.name: path.read_bytes() for path in target.iterdir()} == {CONFIG_FILE: b"{}", WEIGHTS_FILE: b"weights"}
+    for target in (tmp_path / "gone" / "copy", source / WEIGHTS_FILE):
+        with pytest.raises(OSError, match=str(target)):
+            copy_file(source / WEIGHTS_FILE, target, largest=100)
 
 
 @pytest.mark.parametrize("path", ["a", "deep/er/a", "link", "a/../a", "../approved/a"])
@@ -38,7 +50,7 @@ def test_inside(approved: Path, target: Path, path: str) -> None:
     write(approved / "a")
     write(approved / "deep" / "er" / "a")
     (approved / "link").symlink_to(approved / "deep" / "er" / "a")
-    copy_adapter(approved / path, target, largest=100, inside=approved)
+    copy_adapter(approved / path, target, inside=approved)
     assert (target / WEIGHTS_FILE).read_bytes() == b"weights"
 
 
@@ -47,7 +59,7 @@ def test_files_linked_inside_as_a_hub_cache_has_them(approved: Path, target: Pat
     (source / WEIGHTS_FILE).unlink()
     (approved / "blob").write_bytes(b"from the blob")
     (source / WEIGHTS_FILE).symlink_to("../blob")
-    copy_adapter(source, target, largest=100, inside=approved)
+    copy_adapter(source, target, inside=approved)
     assert (target / WEIGHTS_FILE).read_bytes() == b"from the blob"
 
 
@@ -57,7 +69,7 @@ def test_outside(tmp_path: Path, approved: Path, target: Path, path: str) -> Non
     (approved / "link").symlink_to(tmp_path / "outside")
     (approved / "loop").symlink_to("loop")
     with pytest.raises(UserError, match="lora_path must lie inside") as refused:
-        copy_adapter(approved / path, target, largest=100, inside=approved)
+        copy_adapter(approved / path, target, inside=approved)
     assert refused.value.param == "lora_path"
     assert not list(target.iterdir())
 
@@ -67,7 +79,7 @@ def test_outside_is_refused_whether_it_is_there_or_not(tmp_path: Path, approved:
     messages = set()
     for name in ("there", "gone!"):
         with pytest.raises(UserError) as refused:
-            copy_adapter(tmp_path / name, target, largest=100, inside=approved)
+            copy_adapter(tmp_path / name, target, inside=approved)
         messages.add(refused.value.message.replace(name, ""))
     assert len(messages) == 1
 
@@ -78,7 +90,7 @@ def test_a_file_that_links_outside(tmp_path: Path, approved: Path, target: Path,
     (source / name).unlink()
     (source / name).symlink_to("/etc/hostname")
     with pytest.raises(UserError, match="lora_path must lie inside"):
-        copy_adapter(source, target, largest=100, inside=approved)
+        copy_adapter(source, target, inside=approved)
 
 
 def test_a_step_that_becomes_a_link_after_the_look(
@@ -98,7 +110,7 @@ def test_a_step_that_becomes_a_link_after_the_look(
 
     monkeypatch.setattr("os.open", racing_open)
     with pytest.raises(CheckpointError):
-        copy_adapter(source, target, largest=100, inside=approved)
+        copy_adapter(source, target, inside=approved)
     assert opened[-1] == "a"
     assert not list(target.iterdir())
 
@@ -108,7 +120,7 @@ def test_what_is_no_file(tmp_path: Path, target: Path) -> None:
     (source / CONFIG_FILE).unlink()
     os.mkfifo(source / CONFIG_FILE)
     with pytest.raises(CheckpointError, match=r"adapter_config\.json is not a file"):
-        copy_adapter(source, target, largest=100)
+        copy_adapter(source, target)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +128,7 @@ def test_what_is_no_file(tmp_path: Path, target: Path) -> None:
 )
 def test_too_large(tmp_path: Path, target: Path, config: bytes, weights: bytes, name: str) -> None:
     with pytest.raises(CheckpointError, match=f"{name} is larger than"):
-        copy_adapter(write(tmp_path / "a", config, weights), target, largest=100)
+        copy_adapter(write(tmp_path / "a", config, weights), target)
 
 
 def test_what_is_there_instead(tmp_path: Path, target: Path) -> None:
@@ -128,10 +140,10 @@ def test_what_is_there_instead(tmp_path: Path, target: Path) -> None:
     ):
         make()
         with pytest.raises(CheckpointError, match=complaint):
-            copy_adapter(folder, target, largest=100)
+            copy_adapter(folder, target)
     (folder / CONFIG_FILE).write_text("{}")
     for number, complaint in enumerate((r"holds no adapter_model\.safetensors", r"adapter_model\.bin is a pickle")):
         (into := target / str(number)).mkdir()
         with pytest.raises(CheckpointError, match=complaint):
-            copy_adapter(folder, into, largest=100)
+            copy_adapter(folder, into)
         (folder / "adapter_model.bin").write_bytes(b"")

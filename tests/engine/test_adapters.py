@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from qwenvl.engine import Adapter, AdapterSource
-from qwenvl.engine.adapters import AdapterTable, Served, check_name, read_source
-from qwenvl.errors import ModelNotFoundError, UserError
+from qwenvl.engine.adapters import AdapterTable, Served, check_name, read_source, unfit
+from qwenvl.errors import CheckpointError, ModelNotFoundError, UserError
 
 
 def served(table: AdapterTable, name: str) -> Served:
@@ -26,22 +26,53 @@ def test_sources() -> None:
             read_source(text)
 
 
-def test_what_is_free() -> None:
-    table = AdapterTable()
-    table.check_free("a", ["model"], capacity=1, replace=False)
-    table.put(served(table, "a"))
-    for name, status, code in (("a", 409, "adapter_exists"), ("b", 400, "too_many_adapters"), ("model", 409, None)):
-        with pytest.raises(UserError) as refused:
-            table.check_free(name, ["model"], capacity=1, replace=False)
-        assert refused.value.status == status
-        assert code in (None, refused.value.code)
-    table.check_free("a", ["model"], capacity=1, replace=True)
-    with pytest.raises(UserError):
-        table.check_free("model", ["model"], capacity=9, replace=True)
+def code_of(table: AdapterTable, name: str, *, replace: bool = False) -> str | None:
+    """Why nothing can be loaded under this name."""
+    with pytest.raises(UserError) as refused, table.loading(name, ["model"], replace=replace):
+        pass
+    return refused.value.code
+
+
+def test_names_and_room() -> None:
+    table = AdapterTable(2)
+    with table.loading("a", ["model"]):
+        assert code_of(table, "a", replace=True) == "adapter_exists"
+        table.put(served(table, "a"))
+    assert code_of(table, "a") == "adapter_exists"
+    assert code_of(table, "model", replace=True) == "adapter_exists"
+    with table.loading("b", ["model"]):
+        assert code_of(table, "c") == "adapter_in_use"
+    with table.loading("b", ["model"]):
+        table.put(served(table, "b"))
+    assert code_of(table, "c") == "too_many_adapters"
+    with table.loading("a", ["model"], replace=True):
+        pass
+
+
+def test_what_is_leaving_takes_room() -> None:
+    """The engine has room for one more than there may be: for the adapter that another one replaces."""
+    table = AdapterTable(1)
+    first = served(table, "a")
+    table.put(first)
+    with table.loading("a", [], replace=True):
+        assert table.put(served(table, "a")) is first
+    assert code_of(table, "a", replace=True) == "adapter_in_use"
+    table.remove("a")
+    assert code_of(table, "b") == "adapter_in_use"
+    table.left(first)
+    assert code_of(table, "b") == "adapter_in_use"
+
+
+def test_what_is_quoted_is_cut_and_can_be_written() -> None:
+    message = str(unfit("a", CheckpointError("file: \ud800" + "x" * 100_000 + " is wrong")))
+    assert len(message) < 1100
+    assert message.startswith("adapter 'a': file: ")
+    assert message.endswith(" is wrong")
+    message.encode()
 
 
 def test_replaced_and_removed_while_used() -> None:
-    table = AdapterTable()
+    table = AdapterTable(4)
     first, second = served(table, "a"), served(table, "a")
     assert table.put(first) is None
     with table.used("a") as used, table.used("a"):

@@ -12,6 +12,7 @@ import openai
 import pytest
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
+from safetensors.torch import load_file, save_file
 
 from tests.parity.checkpoints import write_adapter
 from tests.stack import MODEL, Stack
@@ -54,9 +55,13 @@ async def until_loaded(stack: Stack, count: int) -> None:
         await asyncio.sleep(0)
 
 
-def say(client: openai.OpenAI, model: str, content: str = "Hello there, " * 20) -> str:
+def say(client: openai.OpenAI, model: str, content: str = "Hello there, " * 20, salt: str = "none") -> str:
     answer = client.chat.completions.create(
-        model=model, messages=[{"role": "user", "content": content}], temperature=0, max_tokens=12
+        model=model,
+        messages=[{"role": "user", "content": content}],
+        temperature=0,
+        max_tokens=12,
+        extra_body={"cache_salt": salt},
     )
     assert answer.model == model
     return answer.choices[0].message.content or ""
@@ -144,6 +149,23 @@ def test_an_adapter_outlives_its_folder(
     assert say(client, "spare") == text
 
 
+def test_the_largest_numbers_that_are_taken_spoil_nobodys_answers(
+    client: openai.OpenAI, admin: httpx.Client, lora_dir: Path, loaded: Callable[..., httpx.Response]
+) -> None:
+    before = say(client, MODEL, "Good evening, " * 20)
+    assert loaded(seed=4).status_code == 200
+    path = lora_dir / "spare" / "adapter_model.safetensors"
+    # Its scaling is 2.
+    save_file({name: tensor.sign() * 500 for name, tensor in load_file(path).items()}, path)
+    loading = {"lora_name": "spare", "lora_path": "spare", "load_inplace": True}
+    assert admin.post("/load_lora_adapter", json=loading).status_code == 200
+    for number in range(4):
+        say(client, "spare", f"{number} is a number, " * 40)
+    assert admin.post("/unload_lora_adapter", json={"lora_name": "spare"}).status_code == 200
+    # Answered from memory that the adapter's requests had.
+    assert say(client, MODEL, "Good evening, " * 20, salt="another") == before
+
+
 def test_refused_by_name(adapted: Stack, client: openai.OpenAI, lora_dir: Path, admin: httpx.Client) -> None:
     write_adapter(lora_dir / "wide", rank=16)
     answer = admin.post("/load_lora_adapter", json={"lora_name": "wide", "lora_path": "wide"})
@@ -170,3 +192,5 @@ def test_in_batches_and_metrics(client: openai.OpenAI, admin: httpx.Client) -> N
     metrics = httpx.get(str(admin.base_url).replace("/v1/", "/metrics"), headers=admin.headers).text
     assert 'model="every"' in metrics
     assert 'model="gone"' not in metrics
+    # It would have a series for each set of adapters that ever ran together.
+    assert "vllm:lora_requests_info{" not in metrics

@@ -15,7 +15,7 @@ _NAME_ROUNDS = 100_000
 
 
 class KeyFileError(QwenVLError):
-    """A key file that cannot be read; the message names the file, the table and the field."""
+    """A key file that cannot be read, or keys that do not go together; the message names what is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,11 @@ class Keyring:
         ):
             if len(set(values)) < len(values):
                 raise KeyFileError(f"two callers have the same {attribute}: each needs one of its own")
+
+    @property
+    def has_admin(self) -> bool:
+        """There is a key that may change what is served."""
+        return any(caller.is_admin for _, caller in self._callers)
 
     def caller(self, authorization: str | None) -> Caller:
         """Who sent an ``Authorization`` header; how long it takes tells nothing of the keys.

@@ -17,6 +17,8 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 UNKNOWN_MODEL = "unknown"
 OVERLOAD_STATUSES = (429, 503)
+MOST_NAMES = 100
+"""Names of models that have series; past that, those of adapters that went first are forgotten."""
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _FIRST_TOKEN_SECONDS = (0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 60)
@@ -40,7 +42,7 @@ class Metrics:
 
     def __init__(self, engine: Engine, admission: Admission) -> None:
         self._engine = engine
-        self._once_served: set[str] = set()
+        self._once_served: dict[str, None] = {}
         self._registry = registry = CollectorRegistry()
         Gauge("qwenvl_build_info", "Version of the gateway; always 1.", ["version"], registry=registry).labels(
             __version__
@@ -123,6 +125,11 @@ class Metrics:
         )
         self._completion_tokens = Counter("qwenvl_completion_tokens", "Tokens of answers.", labels, registry=registry)
 
+    @property
+    def _by_model(self) -> tuple[Counter | Histogram, ...]:
+        tokens = (self._first_token, self._token_time, self._prompt_tokens, self._completion_tokens)
+        return (self._requests, self._duration, *tokens)
+
     def text(self) -> bytes:
         """The gateway's metrics and the engine's, in Prometheus' text format. Takes milliseconds: not for the loop."""
         return generate_latest(self._registry) + self._engine.metrics()
@@ -192,9 +199,22 @@ class Metrics:
     def model_label(self, name: str) -> str:
         """The name a client gives a model, if that is served; empty if it gives none."""
         # A request's name stays, whatever becomes of its adapter meanwhile.
-        if name in self._engine.info.names or name in self._engine.adapters:
-            self._once_served.add(name)
+        if name not in self._once_served and self._is_served(name):
+            self._once_served[name] = None
+            if len(self._once_served) > MOST_NAMES:
+                self._forget_one()
         return name if not name or name in self._once_served else UNKNOWN_MODEL
+
+    def _is_served(self, name: str) -> bool:
+        return name in self._engine.info.names or name in self._engine.adapters
+
+    def _forget_one(self) -> None:
+        gone = next((name for name in self._once_served if not self._is_served(name)), None)
+        if gone is None:
+            return
+        del self._once_served[gone]
+        for metric in self._by_model:
+            metric.remove_by_labels({"model": gone})
 
 
 def _priority(context: RequestContext) -> str:

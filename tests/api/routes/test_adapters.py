@@ -10,8 +10,10 @@ import pytest
 import pytest_asyncio
 from openai.types import Model
 
-from qwenvl.api import Settings
+from qwenvl.api import Settings, create_app
 from qwenvl.engine.adapter_copy import CONFIG_FILE, WEIGHTS_FILE
+from qwenvl.engine.adapters import AdapterLoadError
+from qwenvl.errors import EngineDeadError, EngineError, QwenVLError
 from tests.api.chatting import CHAT, ask, body, chunks_of, error_of
 from tests.api.live import in_process
 from tests.api.telemetry.scraping import label_values, scrape
@@ -158,11 +160,38 @@ async def test_only_admins(client: httpx.AsyncClient, lora_dir: Path, engine: Fa
 
 @pytest.mark.parametrize(
     ("options", "status"),
-    [({}, 403), ({"admin_keys": ["admin"]}, 403), ({"lora_dir": "."}, 403), ({"api_keys": ["admin"]}, 403)],
+    [({}, 403), ({"admin_keys": ["admin"]}, 403), ({"api_keys": ["admin"]}, 403)],
 )
 async def test_servers_that_load_none(engine: FakeEngine, options: dict[str, Any], status: int) -> None:
     async with in_process(engine, Settings.model_validate(options)) as http:
         assert (await load(http, "a", "a")).status_code == status
+
+
+def test_a_folder_that_nobody_may_load_from(engine: FakeEngine) -> None:
+    with pytest.raises(QwenVLError, match="--lora-dir needs somebody who may load adapters"):
+        create_app(engine, Settings.model_validate({"lora_dir": ".", "api_keys": ["any"]}))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (AdapterLoadError("a", "/secret/path is full"), 500, "engine_error"),
+        (EngineError("secret"), 500, "engine_error"),
+        (EngineDeadError("secret"), 503, "engine_dead"),
+        (OSError("secret"), 500, "internal_error"),
+    ],
+)
+async def test_failures_of_the_server(
+    client: httpx.AsyncClient, lora_dir: Path, engine: FakeEngine, error: Exception, status: int, code: str
+) -> None:
+    engine.load_error = error
+    response = await load(client, "a", write_adapter(lora_dir / "a"))
+    assert (response.status_code, error_of(response)["code"]) == (status, code)
+    assert error_of(response)["type"] == "server_error"
+    assert "secret" not in response.text
+    assert ("the adapter 'a'" in response.text) == isinstance(error, AdapterLoadError)
+    engine.load_error = None
+    assert (await load(client, "a", "a")).status_code == 200
 
 
 async def test_an_admin_of_the_key_file(engine: FakeEngine, lora_dir: Path, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from qwenvl import __version__
 from qwenvl.api import Settings
 from qwenvl.api.telemetry.loop_lag import loop_lag_measured
-from qwenvl.api.telemetry.metrics import CONTENT_TYPE
+from qwenvl.api.telemetry.metrics import CONTENT_TYPE, MOST_NAMES
+from qwenvl.engine import AdapterSource
+from qwenvl.engine.adapter_copy import CONFIG_FILE, WEIGHTS_FILE
 from tests.api.chatting import CHAT, ask, body, image_part
 from tests.api.live import PATIENCE, LiveServer, data_url, in_process
 from tests.api.telemetry.scraping import label_values, read_samples, scrape, value
@@ -51,6 +53,23 @@ async def test_labels_are_bounded_whatever_clients_send(client: httpx.AsyncClien
     assert label_values(samples, "model") == {"", "unknown"}
     assert label_values(samples, "route") == {CHAT, "/v1/models", "/v1/models/{name}", "other"}
     assert label_values(samples, "method") == {"GET", "POST", "other"}
+
+
+async def test_adapters_that_went_are_forgotten(tmp_path: Path) -> None:
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        (tmp_path / name).write_text('{"r": 8}')
+    engine = FakeEngine(max_adapters=MOST_NAMES + 2)
+    async with in_process(engine, Settings()) as client:
+        for number in range(MOST_NAMES + 2):
+            await engine.load_adapter(AdapterSource(f"a{number}", tmp_path))
+            await ask(client, model=f"a{number}", max_tokens=2)
+        served = {f"a{number}" for number in range(MOST_NAMES + 2)}
+        # What is served is never forgotten.
+        assert label_values(await scrape(client), "model") == served
+        for number in (0, 5):
+            await engine.unload_adapter(f"a{number}")
+        await ask(client, model="tiny")
+        assert label_values(await scrape(client), "model") == served - {"a0"} | {"tiny", ""}
 
 
 @pytest.mark.parametrize("stream", [False, True])
