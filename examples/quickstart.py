@@ -6,14 +6,19 @@ Beside the import of qwenvl, only the checkpoint, the picture and the questions 
 """
 
 import sys
+from pathlib import Path
 
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.generation import GenerationConfig
 
 import qwenvl  # noqa: F401  # in place of trust_remote_code=True, which does no harm
 from qwenvl.demo.checkpoint import built_in_checkpoint
 
+PICTURE = str(Path(__file__).parent / "shapes.png")
+
 if __name__ == "__main__":
+    torch.manual_seed(1234)
     # Without a name, the small model that comes with the package. For the real one: Qwen/Qwen-VL-Chat.
     checkpoint = sys.argv[1] if len(sys.argv) > 1 else str(built_in_checkpoint())
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=True)
@@ -25,7 +30,7 @@ if __name__ == "__main__":
     # 1st dialogue turn
     query = tokenizer.from_list_format(
         [
-            {"image": "examples/shapes.png"},  # a path or a URL
+            {"image": PICTURE},  # a path or a URL
             {"text": "What is in this picture?"},
         ]
     )
@@ -50,7 +55,7 @@ if __name__ == "__main__":
 
     # As base models are asked: no turns, and the picture's path stays in what comes back.
     query = tokenizer.from_list_format(
-        [{"image": "examples/shapes.png"}, {"text": "Generate the caption in English with grounding:"}]
+        [{"image": PICTURE}, {"text": "Generate the caption in English with grounding:"}]
     )
     inputs = tokenizer(query, return_tensors="pt").to(model.device)
     pred = model.generate(**inputs)

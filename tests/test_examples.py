@@ -20,8 +20,6 @@ def test_quickstart(tmp_path: Path) -> None:
     shutil.copytree(CHECKPOINT, checkpoint)
     options = json.loads((checkpoint / "generation_config.json").read_text())
     (checkpoint / "generation_config.json").write_text(json.dumps(options | {"max_new_tokens": 12}))
-    (tmp_path / "examples").mkdir()
-    shutil.copy(PROJECT / "examples" / "shapes.png", tmp_path / "examples")
     done = subprocess.run(
         [sys.executable, str(PROJECT / "examples" / "quickstart.py"), str(checkpoint)],
         cwd=tmp_path,
@@ -30,5 +28,6 @@ def test_quickstart(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "Picture 1:<img>examples/shapes.png</img>\nGenerate the caption in English with grounding:" in done.stdout
+    picture = PROJECT / "examples" / "shapes.png"
+    assert f"Picture 1:<img>{picture}</img>\nGenerate the caption in English with grounding:" in done.stdout
     assert "<imgpad>" not in done.stdout

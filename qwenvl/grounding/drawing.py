@@ -1,5 +1,6 @@
 """Findings drawn on their picture: outlines, and phrases in English and Chinese."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -121,11 +122,14 @@ def _shortened(text: str, font: PIL.ImageFont.FreeTypeFont, width: int) -> str:
     """As much of the text as fits; nothing where not even a character does."""
     if font.getlength(text) <= width:
         return text
-    # A phrase may be as long as a model's answer: what is far too long is not measured sign by sign.
+    # A phrase may be as long as a model's answer: what is far too long is not measured.
     kept = text[: max(0, width)]
-    while kept and font.getlength(kept + _ELLIPSIS) > width:
-        kept = kept[:-1]
-    return kept.rstrip() + _ELLIPSIS if kept else ""
+
+    def is_too_long(size: int) -> bool:
+        return font.getlength(kept[:size] + _ELLIPSIS) > width
+
+    fitting = bisect_left(range(len(kept) + 1), True, key=is_too_long) - 1
+    return kept[:fitting].rstrip() + _ELLIPSIS if fitting > 0 else ""
 
 
 def _readable_on(color: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from numbers import Real
+from os import PathLike, fspath
 from typing import Any
 
 _TAG = re.compile(r"<(/?)(img|ref|box|quad)>")
@@ -14,42 +15,78 @@ def from_list_format(items: Sequence[Mapping[str, Any]]) -> str:
     Args:
         items: each ``{"image": path or URL}``, ``{"text": ..}``, ``{"ref": phrase}`` with or without ``"box"``, or
             ``{"box": ..}``. A box is one ``(x1, y1, x2, y2)`` or a list of them; four points are a quadrilateral.
+            Points may be pairs, ``((x1, y1), (x2, y2))``, and all of it an array.
 
     Returns:
         The prompt; pictures are numbered from 1.
 
     Raises:
-        ValueError: an item of another kind.
+        ValueError: an item of another kind; the message names it.
     """
+    if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
+        raise ValueError(f"a list of items is needed, not {type(items).__name__}")
     text = ""
     pictures = 0
     for position, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            raise ValueError(f"item {position} must be a dict, not {type(item).__name__}")
         if "image" in item:
             pictures += 1
-            text += f"Picture {pictures}:<img>{item['image']}</img>\n"
+            text += f"Picture {pictures}:<img>{_text(item, 'image', position)}</img>\n"
         elif "text" in item:
-            text += item["text"]
+            text += _text(item, "text", position)
         elif "box" in item or "ref" in item:
             if "ref" in item:
-                text += f"<ref>{item['ref']}</ref>"
-            text += "".join(map(_shape, _each(item.get("box", ()))))
+                text += f"<ref>{_text(item, 'ref', position)}</ref>"
+            text += "".join(_shape(shape, position) for shape in _shapes(item.get("box"), position))
         else:
-            raise ValueError(f"item {position} must have 'image', 'text', 'ref' or 'box', and has {sorted(item)}")
+            raise ValueError(f"item {position} must have 'image', 'text', 'ref' or 'box', and has {list(item)}")
     return text
 
 
-def _each(box: Sequence[Any]) -> Sequence[Sequence[int]]:
-    if not box:
-        return ()
-    return [box] if isinstance(box[0], Real) else box
+def _text(item: Mapping[str, Any], key: str, position: int) -> str:
+    value = item[key]
+    if key == "image" and isinstance(value, PathLike):
+        value = fspath(value)
+    if not isinstance(value, str):
+        raise ValueError(f"item {position}: {key!r} must be a text, not {type(value).__name__}")
+    return value
 
 
-def _shape(numbers: Sequence[int]) -> str:
-    if len(numbers) not in (4, 8):
-        raise ValueError(f"a box has 4 numbers and a quadrilateral 8, not {len(numbers)}")
+def _shapes(box: Any, position: int) -> list[list[Any]]:
+    """The numbers of each box or quadrilateral of an item."""
+    box = _listed(box)
+    if box is None or box == []:
+        return []
+    if not isinstance(box, list):
+        raise ValueError(f"item {position}: 'box' must be a list of numbers, not {type(box).__name__}")
+    parts = [_listed(part) for part in box]
+    # Numbers or points: one shape. Otherwise each part is one.
+    return [box] if _are_numbers(parts) or _are_points(parts) else parts
+
+
+def _shape(shape: Any, position: int) -> str:
+    parts = [_listed(part) for part in shape] if isinstance(shape, list) else []
+    numbers = [number for point in parts for number in point] if parts and _are_points(parts) else parts
+    if not _are_numbers(numbers) or len(numbers) not in (4, 8):
+        raise ValueError(f"item {position}: a box has 4 numbers and a quadrilateral 8, not {shape!r}")
     corners = ",".join(f"({numbers[i]},{numbers[i + 1]})" for i in range(0, len(numbers), 2))
     tag = "box" if len(numbers) == 4 else "quad"
     return f"<{tag}>{corners}</{tag}>"
+
+
+def _listed(value: Any) -> Any:
+    """Tuples and arrays as lists, numbers of arrays as Python's; others as they are."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
+
+
+def _are_points(values: list[Any]) -> bool:
+    return all(isinstance(value, list) and len(value) == 2 and _are_numbers(value) for value in values)
 
 
 def to_list_format(text: str) -> list[dict[str, str]]:

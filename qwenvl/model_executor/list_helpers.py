@@ -6,6 +6,7 @@ from typing import Any
 import PIL.Image
 
 from qwenvl.grounding import boxes_with_refs, draw_findings, from_list_format, parse, to_list_format
+from qwenvl.model_executor.history import History, turns_of
 from qwenvl.model_executor.picture_files import open_picture
 
 
@@ -20,14 +21,13 @@ class ListHelpers:
         """See :func:`qwenvl.grounding.to_list_format`."""
         return to_list_format(text)
 
-    def draw_bbox_on_latest_picture(
-        self, response: str, history: Sequence[tuple[str, str]] | None = None
-    ) -> PIL.Image.Image | None:
+    def draw_bbox_on_latest_picture(self, response: str, history: History | None = None) -> PIL.Image.Image | None:
         """The latest picture with an answer's boxes and phrases drawn on it.
 
         Args:
-            response: the answer. A base model's output holds its picture too.
-            history: queries and answers so far; the picture is the last one of the latest query that has one.
+            response: the answer. Without a history, as a base model's output, it holds its picture too.
+            history: queries and answers so far; the picture is the last one of the latest query that has one. What the
+                model's answers name is not opened.
 
         Returns:
             RGB, the pixels as the file holds them: boxes were found on those, whatever EXIF says is up. None where
@@ -35,6 +35,7 @@ class ListHelpers:
 
         Raises:
             ImageError: the picture cannot be opened any more.
+            UserError: the history is malformed.
         """
         findings = [finding for finding in parse(response).findings if finding.boxes or finding.quads]
         location = self._fetch_latest_picture(response, history)
@@ -42,9 +43,10 @@ class ListHelpers:
             return None
         return draw_findings(open_picture(location), findings)
 
-    def _fetch_latest_picture(self, response: str, history: Sequence[tuple[str, str]] | None) -> str | None:
+    def _fetch_latest_picture(self, response: str, history: History | None) -> str | None:
         """Path or URL of the picture that an answer speaks of."""
-        for text in (response, *(query for query, _ in reversed(history or ()))):
+        turns = turns_of(history)
+        for text in [query for query, _ in reversed(turns)] if turns else [response]:
             for item in reversed(to_list_format(text)):
                 if "image" in item and (location := item["image"].strip()):
                     return location

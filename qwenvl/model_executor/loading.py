@@ -2,10 +2,13 @@
 
 import copy
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available
 
@@ -75,14 +78,45 @@ def _automatic_precision(device_map: Any) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def check_loaded(model: PreTrainedModel, missing: Collection[str]) -> None:
-    """Set right what loading leaves behind.
+@contextmanager
+def naming_damaged_files(source: Any) -> Iterator[None]:
+    """Say which file of a checkpoint is cut or no safetensors file; transformers does not.
 
     Raises:
-        CheckpointError: tensors are missing; the message names the first.
+        CheckpointError: one of them is.
     """
-    if missing:
+    try:
+        yield
+    except SafetensorError as error:
+        for path in sorted(Path(source).glob("*.safetensors")):
+            try:
+                with safe_open(path, "pt"):
+                    pass
+            except (SafetensorError, OSError) as damage:
+                raise CheckpointError(f"{path} is damaged: {damage}") from error
+        raise CheckpointError(f"a safetensors file of {source} is damaged: {error}") from error
+
+
+def check_loaded(model: PreTrainedModel, info: Mapping[str, Any], *, may_mismatch: bool = False) -> None:
+    """Set right what loading leaves behind.
+
+    Args:
+        model: that was loaded.
+        info: what transformers says of it.
+        may_mismatch: leave tensors of other shapes as they were drawn.
+
+    Raises:
+        CheckpointError: tensors are missing, unexpected or of another shape; the message names the first.
+    """
+    if missing := info["missing_keys"]:
         raise CheckpointError(f"the checkpoint lacks {min(missing)} ({len(missing)} tensors are missing)")
+    if info["mismatched_keys"] and not may_mismatch:
+        name, stored, expected = min(info["mismatched_keys"])
+        raise CheckpointError(f"tensor {name} has shape {tuple(stored)}, but config.json asks for {tuple(expected)}")
+    if unexpected := info["unexpected_keys"]:
+        raise CheckpointError(
+            f"the checkpoint holds an unexpected tensor: {min(unexpected)} ({len(unexpected)} in all)"
+        )
     for name, parameter in model.named_parameters():
         if name.endswith("attn_pool.pos_embed"):
             # Stored, and never trained; loading makes every tensor one that is.

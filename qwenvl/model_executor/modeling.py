@@ -19,20 +19,25 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
+from qwenvl.model_executor.attention import QWenAttention, Rotary
 from qwenvl.model_executor.config import QWenConfig
 from qwenvl.model_executor.generation import QWenGenerationMixin
 from qwenvl.model_executor.gptq import loadable
-from qwenvl.model_executor.loading import bitsandbytes_config, check_loaded, loading_options, read_config
+from qwenvl.model_executor.image_places import image_places, refuse_images_without_pixels
+from qwenvl.model_executor.loading import (
+    bitsandbytes_config,
+    check_loaded,
+    loading_options,
+    naming_damaged_files,
+    read_config,
+)
 from qwenvl.model_executor.ntk_cache import remember_buckets, remembered_buckets
-from qwenvl.model_executor.rotary import inverse_frequencies, prompt_bucket, rotate
+from qwenvl.model_executor.rotary import inverse_frequencies, prompt_bucket
 from qwenvl.model_executor.vision import CrossAttention, Resampler, VisionTransformer, sincos_grid
-
-Rotary = tuple[Tensor, Tensor, Tensor]
-"""Cosines (B, L, 1, D), sines (B, L, 1, D) and log-n factors (B, L, 1, 1), float32."""
+from qwenvl.model_executor.weights import IGNORED
 
 
 class RMSNorm(nn.Module):
@@ -45,49 +50,6 @@ class RMSNorm(nn.Module):
 
     def forward(self, x_BLE: Tensor) -> Tensor:
         return F.rms_norm(x_BLE.float(), x_BLE.shape[-1:], eps=self.epsilon).to(x_BLE.dtype) * self.weight
-
-
-class QWenAttention(nn.Module):
-    """Multi-head attention; ``c_attn`` stacks q, k and v, each with all heads."""
-
-    is_causal = True
-    num_key_value_groups = 1  # read by the attention functions of transformers
-
-    def __init__(self, config: QWenConfig, layer: int) -> None:
-        super().__init__()
-        self.config = config
-        self.layer = layer
-        self.c_attn = nn.Linear(config.hidden_size, 3 * config.attention_size)
-        self.c_proj = nn.Linear(config.attention_size, config.hidden_size, bias=not config.no_bias)
-
-    def forward(
-        self, x_BLE: Tensor, rotary: Rotary, mask: Tensor | None, past_key_values: Cache | None = None, **kwargs: Any
-    ) -> tuple[Tensor, Tensor | None]:
-        cos_BL1D, sin_BL1D, logn_BL11 = rotary
-        query_BLHK, key_BLHK, value_BLHK = (
-            part.unflatten(-1, (-1, self.config.kv_channels)) for part in self.c_attn(x_BLE).chunk(3, dim=-1)
-        )
-        query_BLHK = (rotate(query_BLHK, cos_BL1D, sin_BL1D) * logn_BL11).to(value_BLHK.dtype)
-        key_BLHK = rotate(key_BLHK, cos_BL1D, sin_BL1D).to(value_BLHK.dtype)
-        query, key, value = (x.transpose(1, 2) for x in (query_BLHK, key_BLHK, value_BLHK))
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
-        attended_BLHK, weights = attend(
-            self, query, key, value, mask, dropout=0.0, scaling=self.config.kv_channels**-0.5, **kwargs
-        )
-        return self.c_proj(attended_BLHK.flatten(2)), weights
-
-
-def eager_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
-) -> tuple[Tensor, Tensor]:
-    """Attention in the open, with its weights: for ``attn_implementation="eager"``."""
-    scores = query @ key.transpose(-1, -2) * kwargs["scaling"]
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
-    return (weights @ value).transpose(1, 2), weights
 
 
 class QWenMLP(nn.Module):
@@ -131,6 +93,7 @@ class QWenPreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _no_split_modules = ["QWenBlock", "VisionTransformer"]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [IGNORED.pattern]  # noqa: RUF012
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -148,21 +111,27 @@ class QWenPreTrainedModel(PreTrainedModel):
         or float16 on GPUs, float32 on CPUs.
 
         Raises:
-            CheckpointError: tensors are missing; the message names the first.
+            CheckpointError: tensors are missing, unexpected or of another shape than the config says, or a file is
+                damaged; the message names it.
             ValueError: several precisions at once.
         """
         config = kwargs.pop("config", None)
         if not isinstance(config, QWenConfig):
             config, kwargs = read_config(config or pretrained_model_name_or_path, kwargs)
-        loaded: Any = super().from_pretrained(
-            pretrained_model_name_or_path,
-            *args,
-            config=bitsandbytes_config(loadable(config)),
-            output_loading_info=True,
-            **loading_options(config, kwargs),
-        )
+        options = loading_options(config, kwargs)
+        # Refused below, with a name.
+        may_mismatch = options.pop("ignore_mismatched_sizes", False)
+        with naming_damaged_files(pretrained_model_name_or_path):
+            loaded: Any = super().from_pretrained(
+                pretrained_model_name_or_path,
+                *args,
+                config=bitsandbytes_config(loadable(config)),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **options,
+            )
         model, info = loaded
-        check_loaded(model, info["missing_keys"])
+        check_loaded(model, info, may_mismatch=may_mismatch)
         return (model, info) if output_loading_info else model
 
     @torch.no_grad()
@@ -232,12 +201,12 @@ class QWenModel(QWenPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("exactly one of input_ids and inputs_embeds is needed")
         x_BLE: Tensor = self.wte(input_ids) if inputs_embeds is None else inputs_embeds
-        x_BLE = self._put_images(x_BLE, input_ids, pixel_values)
         if use_cache is None:
             use_cache = self.config.use_cache and not self.training
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         past_length = past_key_values.get_seq_length() if past_key_values is not None else 0
+        x_BLE = self._put_images(x_BLE, input_ids, pixel_values, past_length)
         if position_ids is None:
             position_ids = _positions(x_BLE, attention_mask, past_length)
         mask = create_causal_mask(
@@ -256,27 +225,22 @@ class QWenModel(QWenPreTrainedModel):
             remember_buckets(past_key_values, buckets_B)
         return BaseModelOutputWithPast(last_hidden_state=self.ln_f(x_BLE), past_key_values=past_key_values)
 
-    def _put_images(self, x_BLE: Tensor, input_ids: Tensor | None, pixels_NCSS: Tensor | None) -> Tensor:
+    def _put_images(
+        self, x_BLE: Tensor, input_ids: Tensor | None, pixels_NCSS: Tensor | None, past_length: int
+    ) -> Tensor:
         vision = self.config.vision
         if pixels_NCSS is None:
-            # A decode step brings no image, and looking at its one token would wait for the device.
-            if vision is not None and input_ids is not None and input_ids.shape[1] > 1:
-                count = int((input_ids == vision.image_start_id).sum())
-                if count:
-                    raise ValueError(f"the prompts hold {count} images, and pixel_values none")
+            # A decode step brings no image, and looking at its tokens would wait for the device; what a model writes
+            # itself is text.
+            if vision is not None and input_ids is not None and not past_length:
+                refuse_images_without_pixels(input_ids, vision)
             return x_BLE
         if vision is None:
             raise ValueError("pixel_values were given to a text model: its config.json has no visual section")
         if input_ids is None:
             raise ValueError("pixel_values need input_ids, which say where the images belong")
-        prompts_N, starts_N = torch.where(input_ids == vision.image_start_id)
-        if len(prompts_N) != len(pixels_NCSS):
-            raise ValueError(f"the prompts hold {len(prompts_N)} images, and pixel_values hold {len(pixels_NCSS)}")
-        places_NQ = starts_N.unsqueeze(1) + torch.arange(1, vision.n_queries + 1, device=starts_N.device)
-        if len(starts_N) and int(starts_N.max()) + vision.n_queries + 1 >= input_ids.shape[1]:
-            raise ValueError(f"an image is cut: <img> must be followed by {vision.n_queries} positions and </img>")
-        image_NQE = self.visual(pixels_NCSS).to(x_BLE)
-        return x_BLE.index_put((prompts_N.unsqueeze(1), places_NQ), image_NQE)
+        prompts_N1, places_NQ = image_places(input_ids, pixels_NCSS, vision)
+        return x_BLE.index_put((prompts_N1, places_NQ), self.visual(pixels_NCSS).to(x_BLE))
 
     def _buckets(self, positions_BL: Tensor, cache: Cache | None, past_length: int) -> Tensor | None:
         """Dynamic-NTK bucket of each prompt (B,), fixed at prefill and kept with its KV cache; None for all 0."""
@@ -287,6 +251,11 @@ class QWenModel(QWenPreTrainedModel):
         if positions_BL.shape[1] <= self.config.train_length:
             return None
         lengths = (positions_BL.amax(dim=-1) + 1).tolist()
+        if max(lengths) > self.config.max_position_embeddings:
+            raise ValueError(
+                f"a prompt has {max(lengths)} positions, and the model's context is "
+                f"{self.config.max_position_embeddings}"
+            )
         buckets = [prompt_bucket(self.config, int(length)) for length in lengths]
         return torch.tensor(buckets, device=positions_BL.device)
 
@@ -300,7 +269,7 @@ class QWenModel(QWenPreTrainedModel):
         if buckets_B is None:
             frequencies_B11D = table_XD[0].view(1, 1, 1, -1)
         else:
-            frequencies_B11D = table_XD[buckets_B.clamp(max=len(table_XD) - 1)].unsqueeze(1).unsqueeze(1)
+            frequencies_B11D = table_XD[buckets_B].unsqueeze(1).unsqueeze(1)
         angles_BL1D = positions_BL.float().unsqueeze(-1).unsqueeze(-1) * frequencies_B11D
         logn_BL11 = torch.ones((), device=device)
         # As in the original, neither is part of training, whose samples end at the training length.

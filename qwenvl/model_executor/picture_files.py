@@ -5,9 +5,10 @@ whose address it is.
 """
 
 import base64
-import binascii
 import io
+import struct
 import urllib.request
+import zlib
 from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +22,9 @@ DOWNLOAD_SECONDS = 30.0
 """Longest wait for the next bytes of a picture."""
 
 MAX_DOWNLOAD_BYTES = 64 * 2**20
+
+_UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, EOFError, struct.error, zlib.error)
+"""What Pillow's decoders raise on damaged files, and a path's home directory that nobody has."""
 
 
 def open_picture(location: str, directory: Path | None = None, *, draft: int | None = None) -> PIL.Image.Image:
@@ -46,8 +50,8 @@ def open_picture(location: str, directory: Path | None = None, *, draft: int | N
         raise ImageError(f"the picture {shown} has too many pixels: {error}") from error
     except PIL.UnidentifiedImageError as error:
         raise ImageError(f"{shown} is not a picture that Pillow reads") from error
-    except (OSError, ValueError, SyntaxError, binascii.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except _UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageError(f"cannot read the picture {shown}: {reason}") from error
     return image
 

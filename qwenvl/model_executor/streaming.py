@@ -3,8 +3,11 @@
 import codecs
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from contextvars import copy_context
 from queue import SimpleQueue
 
+import torch
 from torch import Tensor
 from transformers.generation.streamers import BaseStreamer
 
@@ -38,24 +41,29 @@ class _TokenQueue(BaseStreamer):
 def stream_tokens(generate: Callable[[BaseStreamer], object]) -> Iterator[int]:
     """Token ids of one answer, as they are generated in a thread.
 
-    What ``generate`` raises is raised here. Closing the iterator, or forgetting it, ends the generation at its next
+    The thread has the context variables, the autocast and the CUDA device of whoever takes the first step. What
+    ``generate`` raises is raised here. Closing the iterator, or forgetting it, ends the generation at its next
     token.
 
     Args:
         generate: runs the generation with a streamer.
     """
     queue = _TokenQueue()
+    settings = _torch_settings()
 
     def run() -> None:
         try:
-            generate(queue)
+            with ExitStack() as stack:
+                for setting in settings:
+                    stack.enter_context(setting)
+                generate(queue)
         except BaseException as error:
             queue.items.put(error)
         else:
             queue.items.put(None)
 
     # A daemon: a program that ends with a stream half read does not wait for an answer that nobody wants.
-    thread = threading.Thread(target=run, name="qwenvl-generate", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(run,), name="qwenvl-generate", daemon=True)
     thread.start()
     try:
         while (item := queue.items.get()) is not None:
@@ -65,6 +73,22 @@ def stream_tokens(generate: Callable[[BaseStreamer], object]) -> Iterator[int]:
     finally:
         queue.abandoned.set()
         thread.join()
+
+
+def _torch_settings() -> list[AbstractContextManager[object]]:
+    """What torch keeps for each thread, as it is in this one."""
+    settings: list[AbstractContextManager[object]] = [
+        torch.autocast(
+            device,
+            dtype=torch.get_autocast_dtype(device),
+            cache_enabled=torch.is_autocast_cache_enabled(),
+        )
+        for device in ("cpu", "cuda")
+        if torch.is_autocast_enabled(device)
+    ]
+    if torch.cuda.is_initialized():
+        settings.append(torch.cuda.device(torch.cuda.current_device()))
+    return settings
 
 
 def growing_text(tokens: Iterator[int], vocabulary: Vocabulary) -> Iterator[str]:

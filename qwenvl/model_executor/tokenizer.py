@@ -22,6 +22,8 @@ from qwenvl.chat import VOCABULARY_FILE, Image, Message, Part, Role, Text, Vocab
 from qwenvl.chat.vocabulary import CONTROL_TOKENS, END_OF_TEXT, IMAGE_END, IMAGE_START
 from qwenvl.errors import CheckpointError, UserError
 from qwenvl.model_executor.list_helpers import ListHelpers
+from qwenvl.model_executor.original_names import OriginalNames
+from qwenvl.model_executor.remote_code import kept_auto_map
 from qwenvl.model_executor.written_images import location_in, pictures_in, positions_beside, spans_in, write_picture
 
 CHAT_TEMPLATE = """\
@@ -64,7 +66,7 @@ _CHAR_OF_BYTE = _byte_alphabet()
 _BYTE_OF_CHAR = {char: byte for byte, char in _CHAR_OF_BYTE.items()}
 
 
-class QWenTokenizer(ListHelpers, PreTrainedTokenizer):
+class QWenTokenizer(OriginalNames, ListHelpers, PreTrainedTokenizer):
     """Tokenizer of first-generation Qwen checkpoints, backed by tiktoken.
 
     Grounding tags are ordinary tokens here: ``skip_special_tokens=True`` leaves boxes in the text and drops the rest.
@@ -132,6 +134,8 @@ class QWenTokenizer(ListHelpers, PreTrainedTokenizer):
     def _encode_plus(  # type: ignore[override]  # the options are passed on as they come
         self, text: Any, text_pair: Any = None, **kwargs: Any
     ) -> BatchEncoding:
+        if kwargs.get("is_split_into_words"):
+            raise UserError("is_split_into_words is not supported: white space is part of the tokens; join the words")
         split = kwargs.pop("split_special_tokens", self.split_special_tokens)
         return super()._encode_plus(self._to_ids(text, split), text_pair=self._to_ids(text_pair, split), **kwargs)
 
@@ -218,27 +222,46 @@ class QWenTokenizer(ListHelpers, PreTrainedTokenizer):
         """Text of ids, a list of texts for a batch.
 
         Pictures come out as they were written, without padding; ``skip_special_tokens`` leaves them out, paths and all.
+        ``errors`` says what becomes of broken UTF-8, as for ``bytes.decode``: U+FFFD by default.
         """
         if isinstance(token_ids, list) and token_ids and isinstance(token_ids[0], int):
             # The base class first looks at each id for tensors: three times as long as decoding.
-            return self._decode(token_ids, skip_special_tokens)
+            return self._decode(token_ids, skip_special_tokens, **kwargs)
         return super().decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
 
     def _decode(  # type: ignore[override]
-        self, token_ids: int | list[int], skip_special_tokens: bool = False, **kwargs: Any
+        self, token_ids: int | list[int], skip_special_tokens: bool = False, errors: str | None = None, **kwargs: Any
     ) -> str:
         ids = [token_ids] if isinstance(token_ids, int) else token_ids
         if len(ids) <= self.tokens_per_image:
-            return self.vocabulary.decode(ids, skip_control=skip_special_tokens)
+            return self._text(ids, skip_special_tokens, errors)
         texts: list[str] = []
         position = 0
         for start, end in self._picture_spans(ids):
-            texts.append(self.vocabulary.decode(ids[position:start], skip_control=skip_special_tokens))
+            texts.append(self._text(ids[position:start], skip_special_tokens, errors))
             if not skip_special_tokens:
                 location = location_in(ids[start:end], self.vocabulary.image_start) or ""
                 texts.append(f"{IMAGE_START}{location}{IMAGE_END}")
             position = end
-        return "".join((*texts, self.vocabulary.decode(ids[position:], skip_control=skip_special_tokens)))
+        return "".join((*texts, self._text(ids[position:], skip_special_tokens, errors)))
+
+    def _text(self, token_ids: list[int], skip_control: bool, errors: str | None) -> str:
+        if errors in (None, "replace"):
+            return self.vocabulary.decode(token_ids, skip_control=skip_control)
+        skipped: frozenset[int] = self.vocabulary.control_ids if skip_control else frozenset()
+        kept = (self.vocabulary.token_bytes(token_id) for token_id in token_ids if token_id not in skipped)
+        return b"".join(kept).decode("utf-8", errors)
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> tuple[str, ...]:
+        """As transformers has it; ``auto_map`` is written only where the code that it names is."""
+        loaded = self.init_kwargs
+        self.init_kwargs = {name: value for name, value in loaded.items() if name != "auto_map"}
+        if auto_map := kept_auto_map(loaded.get("auto_map"), Path(save_directory)):
+            self.init_kwargs["auto_map"] = auto_map
+        try:
+            return super().save_pretrained(save_directory, *args, **kwargs)
+        finally:
+            self.init_kwargs = loaded
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
         """Write ``qwen.tiktoken``."""

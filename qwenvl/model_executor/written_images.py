@@ -40,9 +40,16 @@ def write_picture(location: str, image_start: int, positions: int) -> list[int]:
     """Token ids of a picture, both tags included.
 
     Raises:
-        UserError: ``location`` is longer than the positions.
+        UserError: ``location`` is longer than the positions, or no text that UTF-8 has bytes for, or has a byte 0.
     """
-    content = location.encode()
+    try:
+        content = location.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"the picture's path {location!r} cannot be written in UTF-8: rename the file, or pass pixel_values"
+        ) from error
+    if b"\0" in content:
+        raise UserError(f"the picture's path holds a NUL character: {location[:80]!r}")
     if len(content) > positions:
         shown = location if len(location) <= 80 else f"{location[:80]}..."
         raise UserError(

@@ -59,6 +59,11 @@ def test_labels_stay_inside() -> None:
         assert (left >= 0, top >= 0, right <= 400, bottom <= 300) == (True,) * 4
 
 
+def test_many_long_phrases() -> None:
+    findings = [finding(f"{i} {'word ' * 100}", Box(100, 100, 400, 400)) for i in range(500)]
+    assert draw_findings(blank(1600, 1200), findings).size == (1600, 1200)
+
+
 def test_chinese_has_glyphs() -> None:
     font = label_font(24)
     masks = {bytes(font.getmask(sign)) for sign in "红蓝三角形a"}

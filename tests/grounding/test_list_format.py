@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from qwenvl.grounding import boxes_with_refs, from_list_format, to_list_format
@@ -66,8 +69,42 @@ def test_one_box_and_quadrilaterals():
 
 
 @pytest.mark.parametrize(
+    "box",
+    [
+        np.array([1, 2, 3, 4]),
+        np.array([[1, 2, 3, 4]]),
+        [np.int64(number) for number in (1, 2, 3, 4)],
+        [[1, 2], [3, 4]],
+        ((1, 2), (3, 4)),
+        [((1, 2), (3, 4))],
+        np.array([[1, 2], [3, 4]]),
+    ],
+)
+def test_boxes_in_other_forms(box):
+    assert from_list_format([{"box": box}]) == "<box>(1,2),(3,4)</box>"
+
+
+def test_phrases_without_boxes_and_paths():
+    items = [{"image": Path("a.png")}, {"ref": "a", "box": []}, {"ref": "b", "box": None}, {"ref": "c"}]
+    assert from_list_format(items) == "Picture 1:<img>a.png</img>\n<ref>a</ref><ref>b</ref><ref>c</ref>"
+    eight = [(1, 2), (3, 4), (5, 6), (7, 8)]
+    assert from_list_format([{"box": eight}]) == "<quad>(1,2),(3,4),(5,6),(7,8)</quad>"
+
+
+@pytest.mark.parametrize(
     ("items", "said"),
     [
+        ({"text": "a"}, "a list of items is needed, not dict"),
+        ("a", "a list of items is needed, not str"),
+        (["a"], "item 0 must be a dict, not str"),
+        ([{"text": 5}], "item 0: 'text' must be a text, not int"),
+        ([{"image": None}], "item 0: 'image' must be a text"),
+        ([{"ref": ["a"]}], "item 0: 'ref' must be a text"),
+        ([{"box": 5}], "item 0: 'box' must be a list"),
+        ([{"box": "1234"}], "item 0: 'box' must be a list"),
+        ([{"box": ["1", "2", "3", "4"]}], "4 numbers"),
+        ([{"box": [(1, 2), (3, 4), (5, 6)]}], "4 numbers"),
+        ([{5: "a"}], "item 0 must have"),
         ([{"text": "a"}, {"audio": "b"}], "item 1 must have"),
         ([{"box": (1, 2, 3)}], "4 numbers"),
         ([{"box": (0.5, 2)}], "4 numbers"),

@@ -71,6 +71,7 @@ def test_a_text_model_knows_no_pictures(config: QWenConfig, vocabulary: Vocabula
         ("a", [("ok", "ok"), ("</img>", "b")], r"history\[1\]: </img> is not opened"),
         ("a", ["ab"], r"history\[0\] must be a query and its answer"),
         ("a", [("b", None)], r"history\[0\] must be a query and its answer"),
+        ("a", {"b": "c"}, "history must be a list of queries"),
         ([{"image": "a.png"}], None, "query must be a text; tokenizer.from_list_format"),
     ],
 )
@@ -92,21 +93,42 @@ def options_of(vocabulary: Vocabulary, given: GenerationConfig | None = None, **
 
 
 def test_options(vocabulary: Vocabulary) -> None:
-    window, options = options_of(vocabulary, top_p=0.9)
-    assert window == 6144
-    assert options["eos_token_id"] == sorted(vocabulary.stop_ids)
-    assert options["top_p"] == 0.9
-    assert "max_new_tokens" not in options, "generation_config.json has it"
-    assert options_of(vocabulary, max_window_size=100, eos_token_id=7)[0] == 100
-    assert options_of(vocabulary, eos_token_id=7)[1]["eos_token_id"] == [7, *sorted(vocabulary.stop_ids)]
+    chosen = options_of(vocabulary, top_p=0.9, logits_processor=[])
+    assert chosen.window == 6144
+    assert chosen.generation.eos_token_id == sorted(vocabulary.stop_ids)
+    assert chosen.generation.top_p == 0.9
+    assert chosen.generation.max_new_tokens == 512, "generation_config.json has it"
+    assert chosen.others == {"logits_processor": []}
+    assert options_of(vocabulary, max_window_size=100, eos_token_id=7).window == 100
+    assert options_of(vocabulary, eos_token_id=7).generation.eos_token_id == [7, *sorted(vocabulary.stop_ids)]
 
 
 def test_a_configuration_of_the_caller_s_own(vocabulary: Vocabulary) -> None:
-    window, options = options_of(vocabulary, GenerationConfig(eos_token_id=[3, 512]))
-    assert window == 6144
-    assert options["eos_token_id"] == sorted({3, *vocabulary.stop_ids})
-    assert options["pad_token_id"] == vocabulary.end_of_text
-    assert options["max_new_tokens"] == 512
-    assert options_of(vocabulary, GenerationConfig(max_window_size=50))[0] == 50
+    given = GenerationConfig(eos_token_id=[3, 512])
+    chosen = options_of(vocabulary, given)
+    assert chosen.window == 6144
+    assert chosen.generation.eos_token_id == sorted({3, *vocabulary.stop_ids})
+    assert chosen.generation.pad_token_id == vocabulary.end_of_text
+    assert chosen.generation.max_new_tokens == 512
+    assert chosen.generation.do_sample is False, "the model's own samples, and has no say"
+    assert (given.eos_token_id, given.max_new_tokens) == ([3, 512], None)
+    assert options_of(vocabulary, GenerationConfig(max_window_size=50)).window == 50
     with pytest.raises(UserError, match="this is a base model"):
         options_of(vocabulary, GenerationConfig(chat_format="raw"))
+
+
+def test_max_length_counts_the_prompt(vocabulary: Vocabulary) -> None:
+    for chosen in (options_of(vocabulary, max_length=50), options_of(vocabulary, GenerationConfig(max_length=50))):
+        bounded = chosen.bounded(prompt_length=30)
+        assert (bounded.max_new_tokens, bounded.max_length) == (20, None)
+        with pytest.raises(ContextLengthError, match="takes 50 tokens, and max_length, which counts them, is 50"):
+            chosen.bounded(prompt_length=50)
+    both = options_of(vocabulary, GenerationConfig(max_length=50), max_new_tokens=7)
+    assert both.bounded(prompt_length=60).max_new_tokens == 7
+
+
+def test_the_system_text(config: QWenConfig, vocabulary: Vocabulary) -> None:
+    said = chat_prompt(config, vocabulary, "hi", None, None, 6144).token_ids
+    assert said == prompt_of(config, vocabulary, "hi").token_ids
+    with pytest.raises(UserError, match="system must be a text, not list"):
+        chat_prompt(config, vocabulary, "hi", None, ["be brief"], 6144)  # type: ignore[arg-type]

@@ -1,9 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import pytest
 
-from qwenvl.errors import ImageError
+from qwenvl.errors import ImageError, UserError
 from qwenvl.model_executor.list_helpers import ListHelpers
 
 HELPERS = ListHelpers()
@@ -21,7 +22,9 @@ def test_the_latest_picture() -> None:
     two = HELPERS.from_list_format([{"image": "a.png"}, {"image": " b c.png "}, {"text": "?"}])
     history = [(two, "yes"), ("and now?", "<img>of the model.png</img>")]
     assert HELPERS._fetch_latest_picture(ANSWER, history) == "b c.png"
-    assert HELPERS._fetch_latest_picture(f"<img>d.png</img>{ANSWER}", history) == "d.png"
+    assert HELPERS._fetch_latest_picture(f"<img>of the model.png</img>{ANSWER}", history) == "b c.png"
+    assert HELPERS._fetch_latest_picture(f"<img>d.png</img>{ANSWER}", None) == "d.png"
+    assert HELPERS._fetch_latest_picture(f"<img>d.png</img>{ANSWER}", [("no picture", "none")]) is None
     assert HELPERS._fetch_latest_picture(ANSWER, [("no picture", "none")]) is None
     assert HELPERS._fetch_latest_picture(ANSWER, None) is None
     assert HELPERS._fetch_latest_picture("<img></img>", None) is None
@@ -52,6 +55,12 @@ def test_nothing_to_draw(picture: Path) -> None:
     assert HELPERS.draw_bbox_on_latest_picture(ANSWER, []) is None
     with pytest.raises(ImageError, match=r"gone\.png"):
         HELPERS.draw_bbox_on_latest_picture(ANSWER, [("<img>gone.png</img>", "")])
+
+
+@pytest.mark.parametrize("history", [["ab"], [("a", None)], "ab", {"a": "b"}])
+def test_malformed_histories(history: Any) -> None:
+    with pytest.raises(UserError, match="history"):
+        HELPERS.draw_bbox_on_latest_picture(ANSWER, history)
 
 
 def test_the_file_s_orientation_stays(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.utils.import_utils import is_flash_attn_2_available
 
+from qwenvl.errors import CheckpointError
 from qwenvl.model_executor.modeling import QWenLMHeadModel
 from tests.parity.checkpoints import golden_tensors, write_checkpoint
 from tests.parity.golden import CHECKPOINT, case_named
@@ -178,3 +179,29 @@ def test_other_modules_can_stay_too(even: Path) -> None:
     model = load(even, quantization_config=nf4(llm_int8_skip_modules=["lm_head", "visual"]), fp32=True)
     visual = {name for name, module in model.named_modules() if isinstance(module, nn.Linear) and ".visual." in name}
     assert kept(model) == {"lm_head"} | visual
+
+
+STRANGE = "transformer.h.0.attn.strange"
+
+
+def test_tensors_are_those_of_the_config_or_refused_by_name(tmp_path: Path) -> None:
+    tensors = golden_tensors()
+    stale = {
+        "transformer.h.0.attn.rotary_emb.inv_freq": torch.zeros(8),
+        "transformer.h.1.attn.masked_bias": torch.ones(1),
+    }
+    assert load(write_checkpoint(tmp_path / "stale", tensors | stale)).dtype == torch.float16
+    with pytest.raises(CheckpointError, match=r"an unexpected tensor: transformer\.h\.0\.attn\.strange \(1 in all\)"):
+        load(write_checkpoint(tmp_path / "strange", tensors | {STRANGE: torch.zeros(2)}))
+    narrow = tensors | {"transformer.ln_f.weight": torch.zeros(7)}
+    with pytest.raises(CheckpointError, match=r"tensor transformer\.ln_f\.weight has shape \(7,\), but config\.json"):
+        load(write_checkpoint(tmp_path / "narrow", narrow))
+    assert load(tmp_path / "narrow", ignore_mismatched_sizes=True).dtype == torch.float16
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    folder = written(tmp_path / "cut")
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"cut/model\.safetensors is damaged"):
+        load(folder)

@@ -1,4 +1,5 @@
 import base64
+import struct
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -6,6 +7,7 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import PIL.Image
+import PIL.PngImagePlugin
 import pytest
 
 from qwenvl.errors import ImageError
@@ -46,6 +48,7 @@ def test_each_kind_of_location(picture: Path, site: str) -> None:
     [
         ("missing.png", "cannot read the picture missing.png: No such file"),
         (".", "cannot read the picture .: Is a directory"),
+        ("~nobody-of-this-name/a.png", "cannot read the picture ~nobody-of-this-name/a.png: Could not determine home"),
         ("data:image/png;base64", "comma"),
         ("data:,hello", "not a picture"),
         ("http://127.0.0.1:9/a.png", "cannot fetch the picture http://127.0.0.1:9/a.png"),
@@ -68,3 +71,13 @@ def test_damaged_missing_and_too_large(
     monkeypatch.setattr(picture_files, "MAX_DOWNLOAD_BYTES", 16)
     with pytest.raises(ImageError, match="larger than"):
         open_picture(f"{site}/a%20picture.png")
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("AVIF"), NotImplementedError("BLP"), EOFError(), struct.error("cut")])
+def test_whatever_a_decoder_raises(raised: Exception, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(image: PIL.Image.Image) -> None:
+        raise raised
+
+    monkeypatch.setattr(PIL.PngImagePlugin.PngImageFile, "load", fail)
+    with pytest.raises(ImageError, match=f"cannot read the picture .*: {str(raised) or 'EOFError'}"):
+        open_picture(str(picture))

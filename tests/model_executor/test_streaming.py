@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +25,26 @@ def test_tokens_without_the_prompt() -> None:
         streamer.end()
 
     assert list(stream_tokens(generate)) == [4, 5, 6]
+
+
+NAME: ContextVar[str] = ContextVar("NAME", default="nobody")
+
+
+def test_the_thread_is_as_the_reader_s() -> None:
+    seen: list[object] = []
+
+    def generate(streamer: Any) -> None:
+        seen.extend([torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"), NAME.get()])
+        seen.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+
+    token = NAME.set("reader")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert list(stream_tokens(generate)) == []
+    assert seen == [True, torch.bfloat16, "reader", torch.bfloat16]
+    seen.clear()
+    NAME.reset(token)
+    assert list(stream_tokens(generate)) == []
+    assert (seen[0], *seen[2:]) == (False, "nobody", torch.float32)
 
 
 def test_an_error_comes_after_what_was_said() -> None:

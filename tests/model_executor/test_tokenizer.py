@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 import qwenvl  # noqa: F401  # registers the tokenizer
 from qwenvl.chat import Message, render
@@ -170,3 +170,53 @@ def test_save_and_load(tokenizer: QWenTokenizer, tmp_path: Path) -> None:
 def test_no_vocabulary() -> None:
     with pytest.raises(CheckpointError, match=r"qwen\.tiktoken is missing"):
         QWenTokenizer()
+
+
+def test_the_original_s_attributes(tokenizer: QWenTokenizer) -> None:
+    ids = (tokenizer.eod_id, tokenizer.im_start_id, tokenizer.im_end_id)
+    assert ids == (512, 513, 514)
+    assert (tokenizer.img_start_id, tokenizer.img_end_id, tokenizer.img_pad_id) == (726, 727, 728)
+    tags = (tokenizer.image_start_tag, tokenizer.image_end_tag, tokenizer.image_pad_tag)
+    assert tags == ("<img>", "</img>", "<imgpad>")
+    assert tokenizer.special_tokens["<|im_end|>"] == 514
+    assert len(tokenizer.mergeable_ranks) == 512
+    assert tokenizer.decoder[tokenizer.mergeable_ranks[b"a"]] == b"a"
+    assert tokenizer.decoder[512] == "<|endoftext|>"
+    other = QWenTokenizer.from_pretrained(CHECKPOINT, pad_token="<|extra_0|>")
+    assert other.pad_token_id == 515
+    other.pad_token_id = other.eod_id
+    assert (other.pad_token, other.pad_token_id) == ("<|endoftext|>", 512)
+
+
+def test_broken_utf8(tokenizer: QWenTokenizer) -> None:
+    broken = tokenizer.mergeable_ranks[b"\xff"]
+    ids = [104, broken, 105, 513]
+    assert tokenizer.decode(ids) == tokenizer.decode(ids, errors="replace") == "h\ufffdi<|im_start|>"
+    assert tokenizer.decode(ids, errors="ignore") == tokenizer.decode(torch.tensor(ids), errors="ignore")
+    assert tokenizer.decode(ids, skip_special_tokens=True, errors="ignore") == "hi"
+    with pytest.raises(UnicodeDecodeError):
+        tokenizer.decode(ids, errors="strict")
+
+
+def test_words_apart_are_refused(tokenizer: QWenTokenizer) -> None:
+    with pytest.raises(UserError, match="is_split_into_words is not supported"):
+        tokenizer(["two", "words"], is_split_into_words=True)
+
+
+def test_no_code_is_named_that_is_not_there(tokenizer: QWenTokenizer, tmp_path: Path) -> None:
+    config = AutoConfig.from_pretrained(CHECKPOINT)
+    config.auto_map = {"AutoConfig": "configuration_qwen.QWenConfig", "AutoModel": "a/b--modeling_qwen.QWenModel"}
+    loaded = QWenTokenizer.from_pretrained(
+        CHECKPOINT, auto_map={"AutoTokenizer": ["tokenization_qwen.QWenTokenizer", None]}
+    )
+    for kept in (False, True):
+        if kept:
+            for name in ("configuration_qwen.py", "tokenization_qwen.py"):
+                (tmp_path / name).touch()
+        config.save_pretrained(tmp_path)
+        loaded.save_pretrained(tmp_path)
+        assert ("auto_map" in json.loads((tmp_path / "tokenizer_config.json").read_text())) is kept
+        auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
+        assert auto_map.keys() == ({"AutoConfig", "AutoModel"} if kept else {"AutoModel"})
+    assert len(config.auto_map) == 2
+    assert "auto_map" in loaded.init_kwargs

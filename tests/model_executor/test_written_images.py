@@ -36,6 +36,12 @@ def test_as_long_as_there_are_positions() -> None:
     assert len(str(refused.value)) < 400
 
 
+@pytest.mark.parametrize(("location", "reason"), [("a\udcff.png", "UTF-8"), ("a\0.png", "NUL")])
+def test_paths_that_cannot_be_written(location: str, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        write_picture(location, START, POSITIONS)
+
+
 @pytest.mark.parametrize(
     "inner", [[PAD] * 4, [0] * 4, [0xFF, PAD, PAD, PAD], [65, PAD, 65, PAD], [65, 300, PAD, PAD], [65, 727, PAD, PAD]]
 )

@@ -117,7 +117,7 @@ def test_only_generation_opens_paths(model: Any, tokenizer: Any) -> None:
     with pytest.raises(ImageError, match=r"nowhere/gone\.png"):
         model.chat_stream(tokenizer, "<img>nowhere/gone.png</img>what", None)
     mixed = tokenizer(f"<img>{DATA}/images/a.png</img><img></img>", return_tensors="pt")
-    with pytest.raises(ValueError, match="hold 2 images, and pixel_values none"):
+    with pytest.raises(UserError, match=r"picture 2 of prompt 1 .* has 0 positions before </img>"):
         model.generate(**mixed, **GREEDY)
 
 
@@ -169,6 +169,34 @@ def test_stop_words(model: Any, tokenizer: Any) -> None:
     assert streamed == expected
 
 
+def test_stop_strings(model: Any, tokenizer: Any) -> None:
+    conversation = conversation_of(tokenizer, case_named("text"))
+    whole = model.chat(tokenizer, **conversation, **GREEDY)[0]
+    stop = next(sign for sign in whole[2:] if sign.isascii() and sign.isalnum())
+    stopped = model.chat(tokenizer, **conversation, **GREEDY, stop_strings=[stop])[0]
+    assert whole.startswith(stopped)
+    assert len(stopped) < len(whole)
+    assert stop in stopped
+
+
+def test_answers_end_where_the_context_does(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = tokenizer("where does it end?", return_tensors="pt")
+    context = inputs["input_ids"].shape[1] + 3
+    monkeypatch.setattr(model.config, "max_position_embeddings", context)
+    assert model.generate(**inputs, **GREEDY, eos_token_id=None).shape[1] == context
+
+
+@pytest.mark.parametrize("options", [{"use_cache": False}, {"prompt_lookup_num_tokens": 3}])
+def test_a_tag_that_the_model_writes_is_text(model: Any, tokenizer: Any, options: dict[str, Any]) -> None:
+    def write_a_tag(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(scores, -1e9).index_fill_(1, torch.tensor([tokenizer.img_start_id]), 0.0)
+
+    inputs = tokenizer(f"<img>{DATA}/images/a.png</img>what", return_tensors="pt")
+    steps: dict[str, Any] = {"do_sample": False, "max_new_tokens": 3, "eos_token_id": None}
+    output = model.generate(**inputs, **steps, **options, logits_processor=[write_a_tag])
+    assert output[0, -3:].tolist() == [tokenizer.img_start_id] * 3
+
+
 def test_what_is_refused(model: Any, tokenizer: Any) -> None:
     with pytest.raises(UserError, match="use chat_stream"):
         model.chat(tokenizer, "hi", None, stream=True)
@@ -180,8 +208,14 @@ def test_what_is_refused(model: Any, tokenizer: Any) -> None:
             ask(tokenizer, "hi <img>a.png", None)
         with pytest.raises(ContextLengthError, match="context is 8192"):
             ask(tokenizer, "a " * 9000, None)
-    with pytest.raises(UserError, match="streams one answer: num_beams must be 1"):
+    with pytest.raises(UserError, match="chat_stream gives one answer: num_beams must be 1"):
         model.chat_stream(tokenizer, "hi", None, num_beams=2)
+    with pytest.raises(UserError, match="chat gives one answer: num_return_sequences must be 1"):
+        model.chat(tokenizer, "hi", None, num_return_sequences=2)
+    with pytest.raises(ContextLengthError, match="the prompts take 9000 tokens, padding included, and the model's"):
+        model.generate(torch.full((1, 9000), 104))
+    with pytest.raises(ValueError, match="a prompt has 9000 positions, and the model's context is 8192"):
+        model(torch.full((1, 9000), 104))
     with pytest.raises(UserError, match="stop_words_ids must be a list of lists"):
         model.chat(tokenizer, "hi", None, stop_words_ids=[5])
 

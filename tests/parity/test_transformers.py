@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from qwenvl.errors import CheckpointError
+from qwenvl.errors import CheckpointError, UserError
 from qwenvl.model_executor.vision import sincos_grid
 from tests.parity.checkpoints import golden_tensors, write_checkpoint
 from tests.parity.golden import CHECKPOINT, LOGPROB_TOLERANCE, STEPS, GoldenCase, case_named, cases
@@ -105,13 +105,15 @@ def test_what_cannot_be_right_is_refused(model: Any) -> None:
     inputs = inputs_of(model, [two_images()])
     pixels = inputs.pop("pixel_values")
     with pytest.raises(ValueError, match="hold 2 images, and pixel_values none"):
+        model(**inputs)
+    with pytest.raises(UserError, match=r"picture 1 of prompt 1 .* holds what is no path or URL"):
         generate(model, inputs, max_new_tokens=1)
     with pytest.raises(ValueError, match="hold 2 images, and pixel_values hold 1"):
         generate(model, inputs | {"pixel_values": pixels[:1]}, max_new_tokens=1)
     with pytest.raises(ValueError, match="prefill_chunk_size is not supported"):
         generate(model, inputs | {"pixel_values": pixels}, max_new_tokens=1, prefill_chunk_size=16)
     cut = {name: inputs[name][:, :100] for name in inputs}
-    with pytest.raises(ValueError, match="an image is cut"):
+    with pytest.raises(ValueError, match=r"hold 0 images, and pixel_values hold 1: picture 1 .* is cut or not closed"):
         model(**cut, pixel_values=pixels[:1])
 
 
