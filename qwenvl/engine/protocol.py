@@ -35,7 +35,7 @@ class Structure:
     """What an answer must look like: the engine lets only such tokens through.
 
     An answer cut by ``max_tokens`` or a stop string keeps to it as far as it goes. Control tokens are never part of it;
-    grounding tags count as the text they show. JSON may hold white space anywhere.
+    grounding tags count as the text they show. JSON may hold a little white space between its parts.
 
     Attributes:
         kind: what ``value`` is.

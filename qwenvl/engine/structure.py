@@ -31,7 +31,8 @@ PATIENCE_SECONDS = 60.0
 REMEMBERED = 128
 
 _LONGEST_LINE = 1 << 26
-_FIELDS = {"json": "json", "regex": "regex", "ebnf": "grammar", "lark": "grammar"}
+_ANY_OBJECT = '{"type": "object"}'
+_FIELDS = {"regex": "regex", "ebnf": "grammar", "lark": "grammar"}
 
 UNSUPPORTED = (
     "it uses a JSON schema keyword that is not supported: multipleOf, uniqueItems, contains, minContains, maxContains, "
@@ -96,8 +97,6 @@ class StructureChecker:
             UserError: it cannot; the message says why.
             EngineBusyError: the trial did not come to an end, since the machine is too busy.
         """
-        if structure.kind == "json_object":
-            return StructuredOutputsParams(json_object=True)
         task = _task(structure)
         outcome = self._known.get(task) or await self._tried(task)
         self._known[task] = outcome
@@ -213,6 +212,8 @@ def _task(structure: Structure) -> tuple[str, str]:
         _check_size(structure, sum(map(len, value)) + 8 * len(value))
         return "ebnf", choice_as_grammar(list(value))
     assert isinstance(value, str)
+    if structure.kind == "json_object":
+        return "json", _ANY_OBJECT
     _check_size(structure, len(value))
     if "\0" in value or not value.strip():
         raise _refusal(structure, "it is empty" if not value.strip() else "it holds a NUL character")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -103,9 +104,13 @@ async def test_a_lost_process_is_started_again(checker: StructureChecker, proces
     await checker.check(Structure("regex", "[0-9]"))
 
 
-async def test_any_json_object_needs_no_trial(checker: StructureChecker, processes: Processes) -> None:
-    await checker.check(Structure("json_object"))
-    assert not processes()
+@pytest.mark.parametrize("structure", [Structure("json_object"), Structure("json_schema", '{"type": "array"}')])
+async def test_white_space_in_json_is_bounded(checker: StructureChecker, structure: Structure) -> None:
+    grammar = (await checker.check(structure)).grammar
+    assert grammar is not None
+    counts = re.findall(r"whitespace\w*(\{[^}]*\}|[*+])", grammar)
+    assert counts
+    assert set(counts) == {"{0, 5}"}
 
 
 async def test_it_starts_ahead_of_the_first_structure(checker: StructureChecker, processes: Processes) -> None:
