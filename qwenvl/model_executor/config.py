@@ -1,14 +1,11 @@
 """The configuration of a Qwen or Qwen-VL checkpoint, read from the original ``config.json``."""
 
-import copy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
 
 from qwenvl.errors import CheckpointError
-from qwenvl.model_executor.remote_code import kept_auto_map
 
 RESAMPLER_HEAD_SIZE = 128
 """Channels per head of the resampler's cross-attention, fixed by the original."""
@@ -181,15 +178,6 @@ class QWenConfig(PreTrainedConfig):
         if output.get("architectures") == [VISION_ARCHITECTURE]:
             output["architectures"] = [TEXT_ARCHITECTURE]
         return output
-
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """As transformers has it; ``auto_map`` is written only where the code that it names is."""
-        saved = copy.deepcopy(self)
-        if hasattr(saved, "auto_map"):
-            saved.auto_map = kept_auto_map(saved.auto_map, Path(save_directory))
-            if saved.auto_map is None:
-                del saved.auto_map
-        super(QWenConfig, saved).save_pretrained(save_directory, *args, **kwargs)
 
     def _check(self) -> None:
         for name in (

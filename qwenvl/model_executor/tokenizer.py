@@ -23,7 +23,6 @@ from qwenvl.chat.vocabulary import CONTROL_TOKENS, END_OF_TEXT, IMAGE_END, IMAGE
 from qwenvl.errors import CheckpointError, UserError
 from qwenvl.model_executor.list_helpers import ListHelpers
 from qwenvl.model_executor.original_names import OriginalNames
-from qwenvl.model_executor.remote_code import kept_auto_map
 from qwenvl.model_executor.written_images import location_in, pictures_in, positions_beside, spans_in, write_picture
 
 CHAT_TEMPLATE = """\
@@ -251,17 +250,6 @@ class QWenTokenizer(OriginalNames, ListHelpers, PreTrainedTokenizer):
         skipped: frozenset[int] = self.vocabulary.control_ids if skip_control else frozenset()
         kept = (self.vocabulary.token_bytes(token_id) for token_id in token_ids if token_id not in skipped)
         return b"".join(kept).decode("utf-8", errors)
-
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> tuple[str, ...]:
-        """As transformers has it; ``auto_map`` is written only where the code that it names is."""
-        loaded = self.init_kwargs
-        self.init_kwargs = {name: value for name, value in loaded.items() if name != "auto_map"}
-        if auto_map := kept_auto_map(loaded.get("auto_map"), Path(save_directory)):
-            self.init_kwargs["auto_map"] = auto_map
-        try:
-            return super().save_pretrained(save_directory, *args, **kwargs)
-        finally:
-            self.init_kwargs = loaded
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
         """Write ``qwen.tiktoken``."""

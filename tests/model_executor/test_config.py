@@ -30,8 +30,7 @@ def test_saved_files_keep_the_original_keys(tmp_path: Path) -> None:
     QWenConfig.from_pretrained(CHECKPOINT).save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "config.json").read_text())
     for key, value in ORIGINAL.items():
-        # The code that auto_map names is not written with it.
-        if key not in ("transformers_version", "torch_dtype", "auto_map"):
+        if key not in ("transformers_version", "torch_dtype"):
             assert saved[key] == value, key
     assert saved["torch_dtype"] == "float16"
     assert QWenConfig.from_pretrained(tmp_path).train_length == 2048
