@@ -118,7 +118,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.compile:
         for block in [*model.transformer.h, *model.transformer.visual.transformer.resblocks]:
             block.compile()
-    training = TrainingArguments(
+    last = folder.last_checkpoint()
+    # After a resume the samples are new ones.
+    seed = args.seed if last is None else args.seed + int(last.name.rpartition("-")[2])
+    layout = Layout(config.vision, LENGTH)
+    samples = SceneSamples(str(args.output / VOCABULARY_FILE), layout, args.batch_size, seed)
+    trainer = SmallModelTrainer(
+        model=model,
+        args=_training_arguments(args, folder),
+        folder=folder,
+        train_dataset=samples,
+        optimizers=(MuonAndAdamW(model, args.learning_rate, 0.02), None),
+        patch_heads=heads,
+        vision_steps=args.vision_steps,
+        patch_share=0.5,
+        workers=args.workers,
+    )
+    outcome = trainer.run(resume=last is not None)
+    if not outcome.is_complete:
+        logger.info("stopped after %d steps: the same command goes on", outcome.steps)
+        return
+    del model.auxiliary
+    # Training has switched it off.
+    model.config.use_cache = True
+    model.bfloat16().save_pretrained(args.output)
+    logger.info("%d steps; saved in %s", outcome.steps, args.output)
+
+
+def _training_arguments(args: argparse.Namespace, folder: RunFolder) -> TrainingArguments:
+    return TrainingArguments(
         output_dir=str(folder.checkpoints),
         max_steps=args.steps,
         learning_rate=args.learning_rate,
@@ -138,31 +166,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         ignore_data_skip=True,
         disable_tqdm=True,
     )
-    last = folder.last_checkpoint()
-    # After a resume the samples are new ones.
-    seed = args.seed if last is None else args.seed + int(last.name.rpartition("-")[2])
-    layout = Layout(config.vision, LENGTH)
-    samples = SceneSamples(str(args.output / VOCABULARY_FILE), layout, args.batch_size, seed)
-    trainer = SmallModelTrainer(
-        model=model,
-        args=training,
-        folder=folder,
-        train_dataset=samples,
-        optimizers=(MuonAndAdamW(model, args.learning_rate, 0.02), None),
-        patch_heads=heads,
-        vision_steps=args.vision_steps,
-        patch_share=0.5,
-        workers=args.workers,
-    )
-    outcome = trainer.run(resume=last is not None)
-    if not outcome.is_complete:
-        logger.info("stopped after %d steps: the same command goes on", outcome.steps)
-        return
-    del model.auxiliary
-    # Training has switched it off.
-    model.config.use_cache = True
-    model.bfloat16().save_pretrained(args.output)
-    logger.info("%d steps; saved in %s", outcome.steps, args.output)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -10,6 +10,7 @@ from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM
 
+from qwenvl.engine.adapter_copy import CONFIG_FILE, WEIGHTS_FILE
 from qwenvl.errors import UserError
 from qwenvl.finetuning.models import is_quantized, lasting_name, read_config, stored_dtype
 from qwenvl.finetuning.saving import save_checkpoint
@@ -19,8 +20,6 @@ from qwenvl.model_executor.weights import checkpoint_shapes
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 
 

@@ -14,11 +14,9 @@ from qwenvl.engine.checkpoint import stored_shapes, verify_checkpoint
 from qwenvl.errors import CheckpointError, UserError
 from qwenvl.finetuning.settings import FinetuneSettings, Method, Precision, TrainVision
 from qwenvl.model_executor.config import QWenConfig
+from qwenvl.model_executor.loading import KEPT_OUT
 from qwenvl.model_executor.modeling import QWenLMHeadModel
 from qwenvl.model_executor.weights import LAYER_LINEARS, VISUAL_PREFIX
-
-SKIPPED_BY_NF4 = ["lm_head", "attn_pool.attn"]
-"""What the original keeps out of 4 bits: the resampler's attention is no module that could be replaced."""
 
 EMBEDDINGS = ["wte", "lm_head"]
 
@@ -111,7 +109,7 @@ def load_model(
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
                 bnb_4bit_compute_dtype=_DTYPES[precision],
-                llm_int8_skip_modules=SKIPPED_BY_NF4,
+                llm_int8_skip_modules=list(KEPT_OUT),
             )
     model = AutoModelForCausalLM.from_pretrained(settings.model, **options)
     assert isinstance(model, QWenLMHeadModel)

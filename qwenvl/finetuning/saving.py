@@ -11,12 +11,13 @@ from torch import Tensor
 from transformers import AutoConfig, GenerationConfig
 
 from qwenvl.chat import VOCABULARY_FILE, PromptFormat
+from qwenvl.engine.adapter_copy import CONFIG_FILE
 from qwenvl.engine.checkpoint import verify_checkpoint
 from qwenvl.finetuning.models import checkpoint_file, is_quantized, stored_dtype
 from qwenvl.model_executor.modeling import QWenLMHeadModel
 
 COPIED = (VOCABULARY_FILE, "tokenizer_config.json")
-LAST = ("adapter_config.json", "config.json")
+LAST = (CONFIG_FILE, "config.json")
 """Without these a directory is no adapter and no checkpoint."""
 
 

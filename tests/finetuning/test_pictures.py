@@ -1,7 +1,5 @@
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import HTTPServer, SimpleHTTPRequestHandler
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import PIL.ExifTags
@@ -9,6 +7,7 @@ import PIL.Image
 import pytest
 
 from qwenvl.finetuning.pictures import Pictures
+from tests.file_site import file_site
 from tests.finetuning.checkpoints import write_pictures
 
 
@@ -23,13 +22,8 @@ class Handler(SimpleHTTPRequestHandler):
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
     Handler.seen = ()
-    server = HTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with file_site(tmp_path, Handler) as url:
+        yield url
 
 
 def test_a_url_is_fetched_once(tmp_path: Path, site: str) -> None:

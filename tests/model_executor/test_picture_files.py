@@ -1,9 +1,6 @@
 import base64
 import struct
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import PIL.Image
@@ -13,6 +10,7 @@ import pytest
 from qwenvl.errors import ImageError
 from qwenvl.model_executor import picture_files
 from qwenvl.model_executor.picture_files import open_picture
+from tests.file_site import file_site
 
 
 @pytest.fixture
@@ -24,13 +22,8 @@ def picture(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with file_site(tmp_path) as url:
+        yield url
 
 
 def test_each_kind_of_location(picture: Path, site: str) -> None:
