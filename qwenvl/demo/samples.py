@@ -1,5 +1,6 @@
 """Training samples of the small model: conversations about synthetic scenes, as token ids, labels and pixels."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -10,6 +11,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from qwenvl.chat import DEFAULT_SYSTEM, Image, Message, Part, Rendered, Vocabulary, render_chatml, render_raw
 from qwenvl.demo.comparisons import ask_comparison
+from qwenvl.demo.guided_attention import Look, covered, looks
 from qwenvl.demo.phrases import Language
 from qwenvl.demo.questions import Task, Turn, as_typed, ask, ask_caption, ask_grounded_caption, ask_grounding
 from qwenvl.demo.scenes import COLOURS, LETTERS, SHAPES, Mix, Scene, draw, patch_labels, random_scene, word_edges
@@ -212,6 +214,7 @@ class _Prepared:
     sample: Sample
     token_ids: list[int]
     labels: list[int]
+    looks: list[Look]
 
 
 class SceneSamples(IterableDataset[dict[str, Tensor]]):
@@ -255,7 +258,7 @@ class SceneSamples(IterableDataset[dict[str, Tensor]]):
             rendered = render_sample(sample, vocabulary)
             if rendered.length(vision.n_queries) <= self.layout.length:
                 ids, labels = expand_images(rendered, vision.n_queries, vision.image_start_id, vocabulary.image_pad)
-                return _Prepared(sample, ids, labels)
+                return _Prepared(sample, ids, labels, looks(ids, labels, sample.scenes, vocabulary))
 
     def _batch(self, rng: Random, vocabulary: Vocabulary, prepared: Sequence[_Prepared]) -> dict[str, Tensor]:
         vision = self.layout.vision
@@ -270,10 +273,16 @@ class SceneSamples(IterableDataset[dict[str, Tensor]]):
         pixels = [scene_pixels(rng, scene, vision.image_size) for scene in scenes]
         targets = [patch_targets(scene, vision.grid) for scene in scenes]
         size = vision.image_size
+        looked = [(row, look) for row, one in enumerate(prepared) for look in one.looks]
+        side = math.isqrt(vision.n_queries)
         return {
             "input_ids": input_ids,
             "labels": labels,
             "pixel_values": torch.stack(pixels) if pixels else torch.empty(0, 3, size, size, dtype=torch.uint8),
             "patch_kinds": torch.stack([kinds for kinds, _ in targets]) if targets else torch.empty(0, 0, 3),
             "patch_boxes": torch.stack([boxes for _, boxes in targets]) if targets else torch.empty(0, 0, 4),
+            "look_tokens": torch.tensor([(row, look.position, look.image) for row, look in looked]).view(-1, 3).long(),
+            "look_places": torch.stack([covered(look.box, side) for _, look in looked])
+            if looked
+            else torch.empty(0, vision.n_queries, dtype=torch.bool),
         }

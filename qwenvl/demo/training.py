@@ -1,8 +1,9 @@
 """How the small model is trained from scratch: ``python -m qwenvl.demo.training --output DIR``.
 
 On endless synthetic scenes. What makes it quick: a resampler that starts out looking at each query's own place
-(``small_model.place_queries``), heads on its output that tell what is at each patch until the language model knows how
-to ask (``patch_heads``, dropped afterwards), and Muon (``optimizer``).
+(``small_model.place_queries``), heads on its output that tell what is at each patch (``patch_heads``, dropped
+afterwards), attention that is told where to look (``guided_attention``), both until the language model can do without,
+and Muon (``optimizer``).
 """
 
 import argparse
@@ -18,12 +19,13 @@ from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from qwenvl.chat import VOCABULARY_FILE, Vocabulary
+from qwenvl.demo.guided_attention import GuidedAttention
 from qwenvl.demo.optimizer import MuonAndAdamW
 from qwenvl.demo.patch_heads import PatchHeads
 from qwenvl.demo.samples import Layout, SceneSamples
 from qwenvl.demo.small_model import demo_vocabulary, place_queries, small_config, write_side_files
 from qwenvl.finetuning.run_folder import RunFolder
-from qwenvl.finetuning.trainer import QWenTrainer
+from qwenvl.finetuning.trainer import QWenTrainer, leave_signals
 from qwenvl.model_executor.modeling import QWenLMHeadModel
 
 logger = logging.getLogger(__name__)
@@ -31,18 +33,21 @@ logger = logging.getLogger(__name__)
 PATCH_WEIGHT = 0.3
 """Of the patch heads' loss beside that of the answers."""
 
+LOOK_WEIGHT = 0.2
+"""Of the loss of the guided attention."""
+
 LENGTH = 416
 """Token positions of a training sample; the few conversations that are longer are drawn again."""
 
 
 class SmallModelTrainer(QWenTrainer):
-    """The loop of fine-tuning over endless batches, with the loss of the patch heads added.
+    """The loop of fine-tuning over endless batches, with the losses of patch heads and guided attention added.
 
     Args:
         patch_heads: registered with the model as ``auxiliary`` while it trains.
         vision_steps: steps at the start that train the visual encoder alone, on the heads' loss; several times as
             fast, and what the language model then looks at is worth asking about.
-        patch_share: then the heads' loss counts less and less, and nothing from this share of the steps on.
+        helped_share: then both losses count less and less, and nothing from this share of the steps on.
     """
 
     def __init__(
@@ -51,15 +56,16 @@ class SmallModelTrainer(QWenTrainer):
         *,
         patch_heads: PatchHeads,
         vision_steps: int,
-        patch_share: float,
+        helped_share: float,
         workers: int,
         **kwargs: Any,
     ):
         super().__init__(model, **kwargs)
         self.patch_heads = patch_heads
         self.vision_steps = vision_steps
-        self.patch_share = patch_share
+        self.helped_share = helped_share
         self.workers = workers
+        self.guide = GuidedAttention(model.transformer)
         self._vectors: list[Tensor] = []
         self.visual = model.transformer.visual
         self.visual.register_forward_hook(lambda _, __, output: self._vectors.append(output))
@@ -71,15 +77,17 @@ class SmallModelTrainer(QWenTrainer):
             self.train_dataset,
             batch_size=None,
             num_workers=self.workers,
+            worker_init_fn=leave_signals,
             pin_memory=torch.cuda.is_available(),
             prefetch_factor=2 if self.workers else None,
         )
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Of the answers, and at first of the patches."""
+        """Of the answers, and at first of the patches and of where it looks."""
         kinds, boxes = inputs.pop("patch_kinds"), inputs.pop("patch_boxes")
+        look_tokens, look_places = inputs.pop("look_tokens"), inputs.pop("look_places")
         step = self.state.global_step
-        answers = torch.zeros((), device=kinds.device)
+        answers = looks = torch.zeros((), device=kinds.device)
         if step < self.vision_steps:
             with self.accelerator.autocast():
                 self.visual(inputs["pixel_values"])
@@ -87,15 +95,21 @@ class SmallModelTrainer(QWenTrainer):
             loss = super().compute_loss(model, inputs, *args, **kwargs)
             assert isinstance(loss, Tensor)
             answers = loss
+            with self.accelerator.autocast():
+                looks = self.guide.loss(look_tokens, look_places)
         vectors = self._vectors.pop()
         if not len(vectors):
             return answers + vectors.sum()
-        joint_steps = self.patch_share * self.state.max_steps - self.vision_steps
+        joint_steps = self.helped_share * self.state.max_steps - self.vision_steps
         weight = 1 - max(0, step - self.vision_steps) / max(1.0, joint_steps)
         patches: Tensor = self.patch_heads(vectors, kinds, boxes)
         if step % 50 == 0:
-            logger.info("step %d: answers %.4f, patches %.4f", step, answers.detach(), patches.detach())
-        return answers + PATCH_WEIGHT * max(0.0, weight) * patches
+            logger.info(
+                "step %d: answers %.4f, patches %.4f, looks %.4f",
+                step,
+                *(float(each.detach()) for each in (answers, patches, looks)),
+            )
+        return answers + max(0.0, weight) * (PATCH_WEIGHT * patches + LOOK_WEIGHT * looks)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -115,9 +129,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     logger.info("%.2f million parameters", sum(p.numel() for p in model.parameters()) / 1e6)
     heads = PatchHeads(config)
     model.auxiliary = heads
-    if args.compile:
-        for block in [*model.transformer.h, *model.transformer.visual.transformer.resblocks]:
-            block.compile()
     last = folder.last_checkpoint()
     # After a resume the samples are new ones.
     seed = args.seed if last is None else args.seed + int(last.name.rpartition("-")[2])
@@ -131,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         optimizers=(MuonAndAdamW(model, args.learning_rate, 0.02), None),
         patch_heads=heads,
         vision_steps=args.vision_steps,
-        patch_share=0.5,
+        helped_share=0.65,
         workers=args.workers,
     )
     outcome = trainer.run(resume=last is not None)
@@ -178,7 +189,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) - 2), help="draw the samples")
     parser.add_argument("--save-steps", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--compile", action="store_true", help="compile the layers: worth it from some minutes on")
     return parser.parse_args(argv)
 
 

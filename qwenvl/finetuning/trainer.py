@@ -9,14 +9,16 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
@@ -72,6 +74,14 @@ class QWenTrainer(Trainer):
             folder.events.mkdir(parents=True, exist_ok=True)
             self.add_callback(TensorBoardCallback(SummaryWriter(str(folder.events))))
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """As the Trainer's, with workers that leave signals to this process."""
+        return _undisturbed(super().get_train_dataloader())
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """As the Trainer's, with workers that leave signals to this process."""
+        return _undisturbed(super().get_eval_dataloader(eval_dataset))
+
     def run(self, *, resume: bool = False) -> Outcome:
         """Train to the end, or until SIGINT or SIGTERM asks to stop: then the step is finished and saved.
 
@@ -105,6 +115,19 @@ def peak_memory() -> int:
         return torch.cuda.max_memory_allocated()
     # Linux counts kibibytes, macOS bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _undisturbed(loader: DataLoader[Any]) -> DataLoader[Any]:
+    loader.worker_init_fn = partial(leave_signals, then=loader.worker_init_fn)
+    return loader
+
+
+def leave_signals(worker: int, then: Callable[[int], None] | None = None) -> None:
+    """A worker's start. A signal to the whole group is for the process that trains: it needs its workers to the end."""
+    for number in _StopWhenAsked.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if then is not None:
+        then(worker)
 
 
 class _Curve(TrainerCallback):

@@ -177,9 +177,9 @@ def command(settings: FinetuneSettings, *more: str, launcher: Sequence[str] = (s
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def started(settings: FinetuneSettings) -> subprocess.Popen[str]:
+def started(settings: FinetuneSettings, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command(settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT
+        command(settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT, **options
     )
 
 
@@ -230,6 +230,17 @@ def test_ctrl_c_saves_and_says_how_to_go_on(settings: Callable[..., FinetuneSett
     assert last is not None
     step = last.name.removeprefix("checkpoint-")
     assert f"stopped after step {step}; the same command with --resume goes on from there" in said
+
+
+def test_a_signal_to_the_whole_group_loses_nothing(settings: Callable[..., FinetuneSettings]) -> None:
+    # As a service manager sends it: to the workers that load samples as well.
+    run = settings(max_steps=500, workers=2)
+    process = started(run, start_new_session=True)
+    wait_for(process, "'loss'")
+    os.killpg(process.pid, signal.SIGTERM)
+    said, _ = process.communicate()
+    assert "the same command with --resume goes on" in said
+    assert RunFolder(run.output).last_checkpoint() is not None
 
 
 def test_two_processes_learn_what_one_does(settings: Callable[..., FinetuneSettings], data: Path) -> None:
