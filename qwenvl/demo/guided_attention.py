@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from qwenvl.chat import Vocabulary
 from qwenvl.demo.scenes import Box, Scene, word_edges
 from qwenvl.finetuning.samples import IGNORED_LABEL
 from qwenvl.model_executor.attention import Rotary
-from qwenvl.model_executor.modeling import QWenModel
+from qwenvl.model_executor.modeling import QWenBlock, QWenModel
 from qwenvl.model_executor.rotary import rotate
 
 _NUMBER = re.compile(r"\d+")
@@ -132,10 +133,10 @@ class GuidedAttention:
     """
 
     def __init__(self, model: QWenModel) -> None:
-        self._layers = list(model.h)[1:]
+        self._attentions = [cast(QWenBlock, layer).attn for layer in list(model.h)[1:]]
         self._heard: dict[nn.Module, tuple[Tensor, Rotary]] = {}
-        for layer in self._layers:
-            layer.attn.register_forward_pre_hook(self._hear)
+        for attention in self._attentions:
+            attention.register_forward_pre_hook(self._hear)
 
     def _hear(self, module: nn.Module, args: tuple[Tensor, Rotary, Tensor | None]) -> None:
         self._heard[module] = args[0], args[1]
@@ -153,12 +154,12 @@ class GuidedAttention:
         rows_T, positions_T, images_T = tokens_T3.unbind(-1)
         columns_TQ = images_T.unsqueeze(-1) + torch.arange(places_TQ.shape[1], device=images_T.device)
         losses = []
-        for layer in self._layers:
-            x_BLE, (cos, sin, _) = heard[layer.attn]
-            size = layer.attn.config.kv_channels
+        for attention in self._attentions:
+            x_BLE, (cos, sin, _) = heard[attention]
+            size = attention.config.kv_channels
             query_BLK, key_BLK = (
                 rotate(F.linear(x_BLE, weight[:size], bias[:size]).unsqueeze(2), cos, sin).squeeze(2)
-                for weight, bias in zip(*(p.chunk(3)[:2] for p in layer.attn.c_attn.parameters()), strict=True)
+                for weight, bias in zip(*(p.chunk(3)[:2] for p in attention.c_attn.parameters()), strict=True)
             )
             scores_BLL = query_BLK @ key_BLK.transpose(1, 2) * size**-0.5
             scores_TL = scores_BLL[rows_T, positions_T].float()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
@@ -25,16 +26,23 @@ from qwenvl.demo.patch_heads import PatchHeads
 from qwenvl.demo.samples import Layout, SceneSamples
 from qwenvl.demo.small_model import demo_vocabulary, place_queries, small_config, write_side_files
 from qwenvl.finetuning.run_folder import RunFolder
+from qwenvl.finetuning.samples import IGNORED_LABEL
 from qwenvl.finetuning.trainer import QWenTrainer, leave_signals
 from qwenvl.model_executor.modeling import QWenLMHeadModel
 
 logger = logging.getLogger(__name__)
 
-PATCH_WEIGHT = 0.3
+PATCH_WEIGHT = 0.5
 """Of the patch heads' loss beside that of the answers."""
 
 LOOK_WEIGHT = 0.2
 """Of the loss of the guided attention."""
+
+HELPED_SHARE = 0.8
+"""Of the steps: so long do both losses count, less and less."""
+
+DECAY_SHARE = 0.55
+"""Of the steps, the last: the learning rate falls to 0. Much of what is learned shows only then."""
 
 LENGTH = 416
 """Token positions of a training sample; the few conversations that are longer are drawn again."""
@@ -65,6 +73,7 @@ class SmallModelTrainer(QWenTrainer):
         self.vision_steps = vision_steps
         self.helped_share = helped_share
         self.workers = workers
+        self.language = model
         self.guide = GuidedAttention(model.transformer)
         self._vectors: list[Tensor] = []
         self.visual = model.transformer.visual
@@ -92,10 +101,8 @@ class SmallModelTrainer(QWenTrainer):
             with self.accelerator.autocast():
                 self.visual(inputs["pixel_values"])
         else:
-            loss = super().compute_loss(model, inputs, *args, **kwargs)
-            assert isinstance(loss, Tensor)
-            answers = loss
             with self.accelerator.autocast():
+                answers = self._answers_loss(inputs["labels"], inputs["input_ids"], inputs["pixel_values"])
                 looks = self.guide.loss(look_tokens, look_places)
         vectors = self._vectors.pop()
         if not len(vectors):
@@ -110,6 +117,13 @@ class SmallModelTrainer(QWenTrainer):
                 *(float(each.detach()) for each in (answers, patches, looks)),
             )
         return answers + max(0.0, weight) * (PATCH_WEIGHT * patches + LOOK_WEIGHT * looks)
+
+    def _answers_loss(self, labels_BL: Tensor, ids_BL: Tensor, pixels: Tensor) -> Tensor:
+        """Mean over the learned tokens. Four of five positions are none, and need no logits."""
+        hidden_BLE = self.language.transformer(input_ids=ids_BL, pixel_values=pixels).last_hidden_state
+        next_BL = labels_BL[:, 1:]
+        learned_BL = next_BL != IGNORED_LABEL
+        return F.cross_entropy(self.language.lm_head(hidden_BLE[:, :-1][learned_BL]).float(), next_BL[learned_BL])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -142,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         optimizers=(MuonAndAdamW(model, args.learning_rate, 0.02), None),
         patch_heads=heads,
         vision_steps=args.vision_steps,
-        helped_share=0.65,
+        helped_share=HELPED_SHARE,
         workers=args.workers,
     )
     outcome = trainer.run(resume=last is not None)
@@ -162,7 +176,7 @@ def _training_arguments(args: argparse.Namespace, folder: RunFolder) -> Training
         max_steps=args.steps,
         learning_rate=args.learning_rate,
         lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": int(args.steps * 0.35), "decay_type": "cosine"},
+        lr_scheduler_kwargs={"num_decay_steps": int(args.steps * DECAY_SHARE), "decay_type": "linear"},
         warmup_steps=min(300, args.steps // 10),
         max_grad_norm=1.0,
         bf16=True,
