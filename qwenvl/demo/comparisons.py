@@ -72,4 +72,4 @@ def _ask_one_of(rng: Random, scenes: Sequence[Scene], language: Language) -> Tur
         return None
     named = picture(index + 1, language)
     question = f"In {named}: {turn.question}" if language is Language.ENGLISH else f"{named}中：{turn.question}"
-    return Turn(Task.COMPARISON, language, question, turn.answer)
+    return Turn(Task.COMPARISON, language, question, turn.answer, seen=turn.seen)

@@ -1,6 +1,6 @@
 """Where a token of an answer should look: an extra loss on some attention heads while the small model learns to find.
 
-A box, a letter that is read, what is asked about a box: each is told from one place of a picture. Left alone, the
+A box, a letter that is read, the colour of an object: each is told from one place of a picture. Left alone, the
 language model first ignores the phrase and tells some object's box; that the phrase picks the place is what takes it
 longest to learn. With the loss one head of each upper layer is told the place, from token ids alone.
 
@@ -11,7 +11,7 @@ image.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import cast
 
 import torch
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qwenvl.chat import Vocabulary
-from qwenvl.demo.scenes import Box, Scene, word_edges
+from qwenvl.demo.scenes import Box, Scene, Thing, word_edges
 from qwenvl.finetuning.samples import IGNORED_LABEL
 from qwenvl.model_executor.attention import Rotary
 from qwenvl.model_executor.modeling import QWenBlock, QWenModel
@@ -43,7 +43,11 @@ class Look:
 
 
 def looks(
-    token_ids: Sequence[int], labels: Sequence[int], scenes: Sequence[Scene], vocabulary: Vocabulary
+    token_ids: Sequence[int],
+    labels: Sequence[int],
+    scenes: Sequence[Scene],
+    seen: Sequence[Thing | None],
+    vocabulary: Vocabulary,
 ) -> list[Look]:
     """Every position of a conversation whose next token is learned and is told from one place of a picture.
 
@@ -51,22 +55,25 @@ def looks(
         token_ids: with the positions of images in place.
         labels: :data:`~qwenvl.finetuning.samples.IGNORED_LABEL` wherever nothing is learned.
         scenes: of the pictures, in order.
+        seen: the object of them that each answer is read off, if any; empty where no answer is.
     """
     images = [i + 1 for i, token in enumerate(token_ids) if token == vocabulary.image_start]
     boxes = list(_boxes(token_ids, vocabulary))
     found: dict[int, Look] = {}
     asked_from = 0
-    for start, end in _answers(labels):
+    for (start, end), thing in zip_longest(_answers(labels), seen):
         # A box is one of the latest picture.
-        shown = [image for image in images if image < start]
+        shown = [(image, scene) for image, scene in zip(images, scenes, strict=True) if image < start]
         told = [box for box in boxes if start <= box[0] < end]
         asked = [box for box in boxes if asked_from <= box[0] < start]
         if shown and told:
             for first, last, box in told:
-                found |= {i: Look(i, shown[-1], box) for i in range(first, last)}
+                found |= {i: Look(i, shown[-1][0], box) for i in range(first, last)}
         elif shown and len(asked) == 1:
-            found |= {i: Look(i, shown[-1], asked[0][2]) for i in range(start - 1, end - 2)}
-        for image, scene in zip(shown, scenes, strict=False):
+            found |= {i: Look(i, shown[-1][0], asked[0][2]) for i in range(start - 1, end - 2)}
+        for image, scene in shown:
+            if thing is not None and any(thing is other for other in scene.things):
+                found |= {i: Look(i, image, thing.box) for i in range(start - 1, end - 2)}
             found |= {i: Look(i, image, box) for i, box in _letters(token_ids, start, end, scene, vocabulary)}
         asked_from = end
     return list(found.values())

@@ -56,6 +56,7 @@ class Turn:
 
     Attributes:
         targets: the objects whose boxes the question or the answer gives, in its order.
+        seen: the one object that the answer is read off, where it names no box.
     """
 
     task: Task
@@ -63,6 +64,7 @@ class Turn:
     question: str
     answer: str
     targets: tuple[Thing, ...] = ()
+    seen: Thing | None = None
 
 
 Asker = Callable[[Random, Scene, Language], Turn | None]
@@ -215,9 +217,9 @@ def ask_colour(rng: Random, scene: Scene, language: Language) -> Turn | None:
     shape = Phrase(thing.shape, None).say(language)
     if language is Language.CHINESE:
         question = rng.choice(("{}是什么颜色？", "图中的{}是什么颜色的？")).format(shape)
-        return Turn(Task.COLOUR, language, question, f"{CHINESE_NAMES[thing.colour]}。")
+        return Turn(Task.COLOUR, language, question, f"{CHINESE_NAMES[thing.colour]}。", seen=thing)
     question = rng.choice(("What colour is the {}?", "What color is the {}?", "Which color does the {} have?"))
-    return Turn(Task.COLOUR, language, question.format(shape), f"{capital(thing.colour)}.")
+    return Turn(Task.COLOUR, language, question.format(shape), f"{capital(thing.colour)}.", seen=thing)
 
 
 def ask_shape(rng: Random, scene: Scene, language: Language) -> Turn | None:
@@ -227,9 +229,9 @@ def ask_shape(rng: Random, scene: Scene, language: Language) -> Turn | None:
     if language is Language.CHINESE:
         question = rng.choice(("{}的是什么形状？", "图中{}的东西是什么形状？"))
         answer = f"{CHINESE_NAMES[thing.shape]}。"
-        return Turn(Task.SHAPE, language, question.format(CHINESE_NAMES[thing.colour]), answer)
+        return Turn(Task.SHAPE, language, question.format(CHINESE_NAMES[thing.colour]), answer, seen=thing)
     question = rng.choice(("What shape is the {} one?", "What is the {} shape?", "Which shape is {}?"))
-    return Turn(Task.SHAPE, language, question.format(thing.colour), f"{capital(article(thing.shape))}.")
+    return Turn(Task.SHAPE, language, question.format(thing.colour), f"{capital(article(thing.shape))}.", seen=thing)
 
 
 def ask_reading(rng: Random, scene: Scene, language: Language) -> Turn | None:
@@ -314,10 +316,10 @@ def ask_position(rng: Random, scene: Scene, language: Language) -> Turn | None:
     english, chinese = POSITIONS[int(thing.centre[0] * 3), int(thing.centre[1] * 3)]
     phrase = kind_of(thing).say(language)
     if language is Language.CHINESE:
-        return Turn(Task.POSITION, language, f"{phrase}在图中的哪个方位？", f"在{chinese}。")
+        return Turn(Task.POSITION, language, f"{phrase}在图中的哪个方位？", f"在{chinese}。", seen=thing)
     question = rng.choice(("In which part of the picture is the {}?", "Which part of the picture is the {} in?"))
     where_ = "in the middle" if english == "middle" else f"at the {english}"
-    return Turn(Task.POSITION, language, question.format(phrase), f"{capital(where_)}.")
+    return Turn(Task.POSITION, language, question.format(phrase), f"{capital(where_)}.", seen=thing)
 
 
 ASKERS: tuple[tuple[Asker, float], ...] = (

@@ -14,7 +14,7 @@ from qwenvl.demo.comparisons import ask_comparison
 from qwenvl.demo.guided_attention import Look, covered, looks
 from qwenvl.demo.phrases import Language
 from qwenvl.demo.questions import Task, Turn, as_typed, ask, ask_caption, ask_grounded_caption, ask_grounding
-from qwenvl.demo.scenes import COLOURS, LETTERS, SHAPES, Mix, Scene, draw, patch_labels, random_scene, word_edges
+from qwenvl.demo.scenes import COLOURS, LETTERS, SHAPES, Mix, Scene, Thing, draw, patch_labels, random_scene, word_edges
 from qwenvl.finetuning.samples import IGNORED_LABEL, expand_images
 from qwenvl.model_executor.config import VisionConfig
 from qwenvl.model_executor.image_processor import resize_image
@@ -51,10 +51,11 @@ PADDED_TO = 32
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A conversation and the scenes of its pictures, in order."""
+    """A conversation, the scenes of its pictures, in order, and the object that each answer is read off, if any."""
 
     messages: tuple[Message[int], ...]
     scenes: tuple[Scene, ...]
+    seen: tuple[Thing | None, ...] = ()
     raw: bool = False
 
 
@@ -72,7 +73,7 @@ def random_sample(rng: Random, mix: Mix, turns: int) -> Sample:
         return _two_pictures_apart(rng, mix, turns, language)
     scene = random_scene(rng, mix)
     asked = questions_about(rng, scene, turns, language)
-    return Sample(_conversation(rng, [0], asked), (scene,))
+    return Sample(_conversation(rng, [0], asked), (scene,), _seen(asked))
 
 
 def _greeting(rng: Random) -> Iterator[Message[int]]:
@@ -111,7 +112,12 @@ def _raw_sample(rng: Random, mix: Mix) -> Sample:
     question = as_typed(rng, turn).question
     if turn.task not in (Task.CAPTION, Task.GROUNDED_CAPTION) and not question.startswith("<ref>"):
         question = f"Question: {question} Answer:"
-    return Sample((Message.of("user", Image(0), question), Message.of("assistant", turn.answer)), (scene,), raw=True)
+    return Sample(
+        (Message.of("user", Image(0), question), Message.of("assistant", turn.answer)),
+        (scene,),
+        _seen([turn]),
+        raw=True,
+    )
 
 
 def _comparison(rng: Random, mix: Mix, turns: int, language: Language) -> Sample:
@@ -124,7 +130,7 @@ def _comparison(rng: Random, mix: Mix, turns: int, language: Language) -> Sample
     if rng.random() < 0.5 and (turn := ask_grounding(rng, scenes[-1], language)):
         # Boxes refer to the latest picture.
         asked.append(turn)
-    return Sample(_conversation(rng, list(range(len(scenes))), asked), tuple(scenes))
+    return Sample(_conversation(rng, list(range(len(scenes))), asked), tuple(scenes), _seen(asked))
 
 
 def _variant(rng: Random, scene: Scene, mix: Mix) -> Scene:
@@ -146,10 +152,13 @@ def _variant(rng: Random, scene: Scene, mix: Mix) -> Scene:
 def _two_pictures_apart(rng: Random, mix: Mix, turns: int, language: Language) -> Sample:
     scenes = (random_scene(rng, mix), random_scene(rng, mix))
     messages: list[Message[int]] = []
+    turns_asked: list[Turn] = []
     for index, scene in enumerate(scenes):
         asked = questions_about(rng, scene, max(1, turns // 2 - 1), language)
+        turns_asked += asked
         messages += _conversation(rng, [index], asked)
-    return Sample(tuple(message for i, message in enumerate(messages) if i == 0 or message.role != "system"), scenes)
+    said = tuple(message for i, message in enumerate(messages) if i == 0 or message.role != "system")
+    return Sample(said, scenes, _seen(turns_asked))
 
 
 def _conversation(rng: Random, images: Sequence[int], asked: Sequence[Turn]) -> tuple[Message[int], ...]:
@@ -160,6 +169,10 @@ def _conversation(rng: Random, images: Sequence[int], asked: Sequence[Turn]) -> 
         messages.append(Message.of("user", *parts, as_typed(rng, turn).question))
         messages.append(Message.of("assistant", turn.answer))
     return tuple(messages)
+
+
+def _seen(asked: Sequence[Turn]) -> tuple[Thing | None, ...]:
+    return tuple(turn.seen for turn in asked)
 
 
 def render_sample(sample: Sample, vocabulary: Vocabulary) -> Rendered:
@@ -258,7 +271,7 @@ class SceneSamples(IterableDataset[dict[str, Tensor]]):
             rendered = render_sample(sample, vocabulary)
             if rendered.length(vision.n_queries) <= self.layout.length:
                 ids, labels = expand_images(rendered, vision.n_queries, vision.image_start_id, vocabulary.image_pad)
-                return _Prepared(sample, ids, labels, looks(ids, labels, sample.scenes, vocabulary))
+                return _Prepared(sample, ids, labels, looks(ids, labels, sample.scenes, sample.seen, vocabulary))
 
     def _batch(self, rng: Random, vocabulary: Vocabulary, prepared: Sequence[_Prepared]) -> dict[str, Tensor]:
         vision = self.layout.vision

@@ -38,9 +38,6 @@ PATCH_WEIGHT = 0.5
 LOOK_WEIGHT = 0.2
 """Of the loss of the guided attention."""
 
-HELPED_SHARE = 0.8
-"""Of the steps: so long do both losses count, less and less."""
-
 DECAY_SHARE = 0.55
 """Of the steps, the last: the learning rate falls to 0. Much of what is learned shows only then."""
 
@@ -55,7 +52,7 @@ class SmallModelTrainer(QWenTrainer):
         patch_heads: registered with the model as ``auxiliary`` while it trains.
         vision_steps: steps at the start that train the visual encoder alone, on the heads' loss; several times as
             fast, and what the language model then looks at is worth asking about.
-        helped_share: then both losses count less and less, and nothing from this share of the steps on.
+            Then both losses count less and less, and nothing at the end.
     """
 
     def __init__(
@@ -64,14 +61,12 @@ class SmallModelTrainer(QWenTrainer):
         *,
         patch_heads: PatchHeads,
         vision_steps: int,
-        helped_share: float,
         workers: int,
         **kwargs: Any,
     ):
         super().__init__(model, **kwargs)
         self.patch_heads = patch_heads
         self.vision_steps = vision_steps
-        self.helped_share = helped_share
         self.workers = workers
         self.language = model
         self.guide = GuidedAttention(model.transformer)
@@ -107,8 +102,7 @@ class SmallModelTrainer(QWenTrainer):
         vectors = self._vectors.pop()
         if not len(vectors):
             return answers + vectors.sum()
-        joint_steps = self.helped_share * self.state.max_steps - self.vision_steps
-        weight = 1 - max(0, step - self.vision_steps) / max(1.0, joint_steps)
+        weight = 1 - max(0, step - self.vision_steps) / max(1, self.state.max_steps - self.vision_steps)
         patches: Tensor = self.patch_heads(vectors, kinds, boxes)
         if step % 50 == 0:
             logger.info(
@@ -116,7 +110,7 @@ class SmallModelTrainer(QWenTrainer):
                 step,
                 *(float(each.detach()) for each in (answers, patches, looks)),
             )
-        return answers + max(0.0, weight) * (PATCH_WEIGHT * patches + LOOK_WEIGHT * looks)
+        return answers + weight * (PATCH_WEIGHT * patches + LOOK_WEIGHT * looks)
 
     def _answers_loss(self, labels_BL: Tensor, ids_BL: Tensor, pixels: Tensor) -> Tensor:
         """Mean over the learned tokens. Four of five positions are none, and need no logits."""
@@ -156,7 +150,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         optimizers=(MuonAndAdamW(model, args.learning_rate, 0.02), None),
         patch_heads=heads,
         vision_steps=args.vision_steps,
-        helped_share=HELPED_SHARE,
         workers=args.workers,
     )
     outcome = trainer.run(resume=last is not None)

@@ -18,7 +18,9 @@ def vocabulary() -> Vocabulary:
     return Vocabulary.from_file(built_in_checkpoint() / VOCABULARY_FILE)
 
 
-def looked_at(vocabulary: Vocabulary, *turns: tuple[str, str], scenes: int = 1) -> list[tuple[str, int, object]]:
+def looked_at(
+    vocabulary: Vocabulary, *turns: tuple[str, str], scenes: int = 1, seen: bool = False
+) -> list[tuple[str, int, object]]:
     """Each token that is told from a place, the picture that the place is in, and the place."""
     messages: list[Message[int]] = []
     for i, (question, answer) in enumerate(turns):
@@ -28,7 +30,8 @@ def looked_at(vocabulary: Vocabulary, *turns: tuple[str, str], scenes: int = 1) 
     rendered = render_chatml(messages, vocabulary, add_generation_prompt=False)
     ids, labels = expand_images(rendered, 64, vocabulary.image_start, vocabulary.image_pad)
     images = [i + 1 for i, token in enumerate(ids) if token == vocabulary.image_start]
-    found = looks(ids, labels, [Scene(GROUND, (word,))] * scenes, vocabulary)
+    things = [word if seen else None] * len(turns)
+    found = looks(ids, labels, [Scene(GROUND, (word,))] * scenes, things, vocabulary)
     return [(vocabulary.decode([ids[look.position + 1]]), images.index(look.image), look.box) for look in found]
 
 
@@ -62,6 +65,12 @@ def test_letters_are_told_from_their_own_places(vocabulary: Vocabulary) -> None:
     edge = 0.2 + 0.4 * word_edges(FONT, "HI")[0]
     assert first == pytest.approx((0.2, 0.4, edge, 0.5))
     assert second == pytest.approx((edge, 0.4, 0.6, 0.5))
+
+
+def test_what_is_read_off_an_object_is_told_from_its_place(vocabulary: Vocabulary) -> None:
+    found = looked_at(vocabulary, ("What colour is it?", "Red."), seen=True)
+    assert text(found) == "Red."
+    assert {box for *_, box in found} == {(0.2, 0.4, 0.6, 0.5)}
 
 
 def test_without_a_place_nothing_is_told(vocabulary: Vocabulary) -> None:
