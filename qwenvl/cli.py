@@ -131,7 +131,7 @@ def _choose_model(namespace: argparse.Namespace, parser: argparse.ArgumentParser
         # Compiling takes longer than a checkpoint of this size can win back.
         namespace.enforce_eager = True
         print(
-            "qwenvl: no MODEL given: serving the built-in small model, in training on coloured shapes.\n"
+            "qwenvl: no MODEL given: serving the built-in small model, which knows coloured shapes and words.\n"
             "qwenvl: for photographs and documents: qwenvl serve Qwen/Qwen-VL-Chat",
             file=sys.stderr,
         )

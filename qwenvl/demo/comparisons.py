@@ -28,11 +28,11 @@ def _ask_which_holds(rng: Random, scenes: Sequence[Scene], language: Language) -
     phrase = phrases_of(rng, scenes[index])
     if sum(bool(phrase.find(scene)) for scene in scenes) != 1:
         return None
-    named = phrase.say(language)
+    named, seen = phrase.say(language), phrase.find(scenes[index])[0]
     if language is Language.CHINESE:
-        return Turn(Task.COMPARISON, language, f"{named}在哪张图里？", f"在图{index + 1}里。")
+        return Turn(Task.COMPARISON, language, f"{named}在哪张图里？", f"在图{index + 1}里。", seen=seen)
     question = rng.choice(("In which picture is the {}?", "Which picture shows the {}?")).format(named)
-    return Turn(Task.COMPARISON, language, question, f"In picture {index + 1}.")
+    return Turn(Task.COMPARISON, language, question, f"In picture {index + 1}.", seen=seen)
 
 
 def _ask_which_has_more(rng: Random, scenes: Sequence[Scene], language: Language) -> Turn | None:

@@ -67,9 +67,9 @@ def random_sample(rng: Random, mix: Mix, turns: int) -> Sample:
     if kind < 0.07:
         return _raw_sample(rng, mix)
     language = Language.CHINESE if rng.random() < 0.5 else Language.ENGLISH
-    if kind < 0.22:
-        return _comparison(rng, mix, turns, language)
     if kind < 0.30:
+        return _comparison(rng, mix, turns, language)
+    if kind < 0.36:
         return _two_pictures_apart(rng, mix, turns, language)
     scene = random_scene(rng, mix)
     asked = questions_about(rng, scene, turns, language)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
@@ -137,6 +138,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     logger.info("%.2f million parameters", sum(p.numel() for p in model.parameters()) / 1e6)
     heads = PatchHeads(config)
     model.auxiliary = heads
+    if args.start:
+        missing, unexpected = model.load_state_dict(load_file(args.start / "model.safetensors"), strict=False)
+        logger.info("starting from %s, which lacks %s and has %s besides", args.start, missing, unexpected)
     last = folder.last_checkpoint()
     # After a resume the samples are new ones.
     seed = args.seed if last is None else args.seed + int(last.name.rpartition("-")[2])
@@ -160,6 +164,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Training has switched it off.
     model.config.use_cache = True
     model.bfloat16().save_pretrained(args.output)
+    # Saving writes some of them anew, without what a chat needs.
+    write_side_files(args.output, config, vocabulary)
     logger.info("%d steps; saved in %s", outcome.steps, args.output)
 
 
@@ -189,6 +195,7 @@ def _training_arguments(args: argparse.Namespace, folder: RunFolder) -> Training
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="where the checkpoint goes")
+    parser.add_argument("--start", type=Path, help="a checkpoint of an earlier run to start from")
     parser.add_argument("--steps", type=int, default=7_500)
     parser.add_argument("--vision-steps", type=int, default=1_500, help="of these, for the visual encoder alone")
     parser.add_argument("--batch-size", type=int, default=32, help="conversations a step")

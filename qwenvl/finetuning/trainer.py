@@ -5,6 +5,7 @@ figures of what was used.
 """
 
 import logging
+import multiprocessing
 import resource
 import signal
 import sys
@@ -93,7 +94,7 @@ class QWenTrainer(Trainer):
             logger.info("going on from %s", checkpoint or "the start: no checkpoint was saved")
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        with self._stop.listening():
+        with self._stop.listening(), _workers_ended():
             result = self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         return Outcome(
             is_complete=self.state.global_step >= self.state.max_steps,
@@ -128,6 +129,18 @@ def leave_signals(worker: int, then: Callable[[int], None] | None = None) -> Non
         signal.signal(number, signal.SIG_IGN)
     if then is not None:
         then(worker)
+
+
+@contextmanager
+def _workers_ended() -> Iterator[None]:
+    """A run that is broken off leaves its workers, which do not hear the signal that ends them with this process."""
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    except BaseException:
+        for worker in set(multiprocessing.active_children()) - before:
+            worker.kill()
+        raise
 
 
 class _Curve(TrainerCallback):

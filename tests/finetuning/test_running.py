@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -241,6 +242,21 @@ def test_a_signal_to_the_whole_group_loses_nothing(settings: Callable[..., Finet
     said, _ = process.communicate()
     assert "the same command with --resume goes on" in said
     assert RunFolder(run.output).last_checkpoint() is not None
+
+
+def test_the_second_signal_ends_a_run_and_its_workers_at_once(settings: Callable[..., FinetuneSettings]) -> None:
+    run = settings(max_steps=500, workers=2, accumulation=200)
+    process = started(run, start_new_session=True)
+    wait_for(process, "parameters are trained")
+    children = psutil.Process(process.pid).children
+    while not (workers := children()):
+        pass
+    os.killpg(process.pid, signal.SIGINT)
+    while process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    process.communicate()
+    psutil.wait_procs(workers)
+    assert not any(worker.is_running() for worker in workers)
 
 
 def test_two_processes_learn_what_one_does(settings: Callable[..., FinetuneSettings], data: Path) -> None:

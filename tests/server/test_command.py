@@ -16,9 +16,11 @@ import psutil
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
+from qwenvl.demo.scores import boxes_in, overlap
 from tests.parity.checkpoints import golden_tensors, write_checkpoint
 from tests.server.processes import PROJECT, ServerProcess, server_process
 from tests.server.streams import stream_of
+from tests.test_examples import RED_CIRCLE
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +60,7 @@ def test_newcomer(built_in: tuple[ServerProcess, str, str]) -> None:
     server, url, name = built_in
     assert "the built-in small model" in server.output
     assert httpx.get(f"{url}/version").json()["qwenvl"]
+    said = []
     for text in programs():
         # The port is what the test may not take for granted.
         program = text.replace("http://localhost:8000", url)
@@ -66,6 +69,11 @@ def test_newcomer(built_in: tuple[ServerProcess, str, str]) -> None:
         )
         assert ran.returncode == 0, ran.stderr
         assert ran.stdout.strip()
+        said.append(ran.stdout)
+    caption, found, *_ = said
+    assert all(name in caption.lower() for name in ("red circle", "blue square", "green triangle"))
+    (box,) = boxes_in(found)
+    assert overlap(box, RED_CIRCLE) > 0.5
 
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         stream = stream_of(client, name, tokens=40)
