@@ -40,5 +40,6 @@ def test_quickstart(tmp_path: Path) -> None:
     assert f"Picture 1:<img>{picture}</img>\nGenerate the caption in English with grounding:" in done.stdout
     assert "<imgpad>" not in done.stdout
     assert max(overlap(box, RED_CIRCLE) for box in boxes_in(grounded)) > 0.5
-    drawn = [PIL.Image.open(tmp_path / name) for name in ("1.jpg", "2.jpg")]
-    assert {image.size for image in drawn} == {(640, 420)}
+    for name in ("1.jpg", "2.jpg"):
+        with PIL.Image.open(tmp_path / name) as drawn:
+            assert drawn.size == (640, 420)
