@@ -59,7 +59,8 @@ def request_of(probe: Probe, model: str) -> dict[str, Any]:
 
 async def run(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     asked = lesson_probes(args.shape, args.count) if args.shape else probes(args.count)
-    async with httpx.AsyncClient(base_url=args.base_url, timeout=600) as client:
+    headers = {"Authorization": f"Bearer {args.api_key}"} if args.api_key else {}
+    async with httpx.AsyncClient(base_url=args.base_url, headers=headers, timeout=600) as client:
         model = args.model or (await client.get("/v1/models")).raise_for_status().json()["data"][0]["id"]
         answers = await answers_of(client, model, asked, args.concurrency)
     scores = score(asked, answers)
@@ -73,6 +74,7 @@ async def run(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base-url", default="http://127.0.0.1:8000")
+    parser.add_argument("--api-key")
     parser.add_argument("--model", help="the first that the server lists by default; or an adapter")
     parser.add_argument("--count", type=int, default=200, help="questions a row")
     parser.add_argument("--shape", choices=NEW_SHAPES, help="ask about this new shape alone")

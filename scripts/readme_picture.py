@@ -18,21 +18,26 @@ DRAWN = PROJECT / "docs" / "images" / "answer.png"
 QUESTION = "Detect everything in the picture."
 
 
-def main() -> None:
-    client = OpenAI(base_url=sys.argv[1] if len(sys.argv) > 1 else "http://localhost:8000/v1", api_key="none")
+def ask(base_url: str) -> str:
+    """What the server's model says to the question about the picture, with its tags."""
     url = f"data:image/png;base64,{base64.b64encode(PICTURE.read_bytes()).decode()}"
-    completion = client.chat.completions.create(
-        model=client.models.list().data[0].id,
-        messages=[
-            {
-                "role": "user",
-                "content": [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": QUESTION}],
-            }
-        ],
-        temperature=0,
-        max_tokens=200,
-    )
-    answer = completion.choices[0].message.content or ""
+    with OpenAI(base_url=base_url, api_key="none") as client:
+        completion = client.chat.completions.create(
+            model=client.models.list().data[0].id,
+            messages=[
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": QUESTION}],
+                }
+            ],
+            temperature=0,
+            max_tokens=200,
+        )
+    return completion.choices[0].message.content or ""
+
+
+def main() -> None:
+    answer = ask(sys.argv[1] if len(sys.argv) > 1 else "http://localhost:8000/v1")
     sys.stdout.write(answer + "\n")
     with PIL.Image.open(PICTURE) as picture:
         draw_findings(picture, parse(answer).findings).save(DRAWN, optimize=True)

@@ -4,12 +4,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 
 from qwenvl.api import Settings
 from tests.api.live import LiveServer
 from tests.parity.golden import CHECKPOINT
 from tests.stack import KV_CACHE_BYTES, MODEL, START_SECONDS, Stack
+
+# How long an example takes says something about the machine alone.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

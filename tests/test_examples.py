@@ -12,8 +12,16 @@ from qwenvl.demo.scores import boxes_in, overlap
 
 PROJECT = Path(__file__).parents[1]
 
-RED_CIRCLE = (70 / 640, 110 / 420, 261 / 640, 301 / 420)
-"""Where it is in examples/shapes.png, as shares of the picture."""
+OBJECTS = {
+    name: (x1 / 640, y1 / 420, x2 / 640, y2 / 420)
+    for name, (x1, y1, x2, y2) in {
+        "red circle": (70, 110, 261, 301),
+        "blue square": (330, 70, 501, 241),
+        "green triangle": (420, 270, 601, 381),
+    }.items()
+}
+"""What is in examples/shapes.png and where, as shares of the picture."""
+RED_CIRCLE = OBJECTS["red circle"]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A small Qwen-VL checkpoint that needs no download: same layout, same code paths, weights of no use yet."""
+"""A small Qwen-VL that comes with the package, needs no download, and sees; how it is made, asked and taught more."""
 
 from qwenvl.demo.checkpoint import built_in_checkpoint
 

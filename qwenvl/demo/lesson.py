@@ -21,7 +21,7 @@ TURNS = 6
 
 
 def random_lesson(rng: Random, shape: str) -> tuple[Scene, list[Turn]]:
-    """A scene, three quarters of them with the shape, and questions about it."""
+    """A scene, in about half of which the shape is, and questions about it or about there being none."""
     mix = Mix(shapes=(*SHAPES, *[shape] * 5) if rng.random() < 0.75 else SHAPES, words=0.1)
     scene = random_scene(rng, mix)
     language = rng.choice(list(Language))
@@ -29,7 +29,8 @@ def random_lesson(rng: Random, shape: str) -> tuple[Scene, list[Turn]]:
     if not any(thing.shape == shape for thing in scene.things):
         colour = rng.choice(scene.things).colour if rng.random() < 0.5 else None
         phrase = Phrase(shape, colour).say(language)
-        turns.append(Turn(Task.ABSENT, language, where(rng, phrase, language), none_of(phrase, language)))
+        # First: a caption, which may come last, gives the answer away.
+        turns.insert(0, Turn(Task.ABSENT, language, where(rng, phrase, language), none_of(phrase, language)))
     return scene, turns
 
 

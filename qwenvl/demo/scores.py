@@ -32,6 +32,13 @@ HELD_OUT_SEED = "held out"
 # As it is taught, and not what qwenvl.grounding forgives: a score is strict.
 _BOX = re.compile(r"<box>\((\d+),(\d+)\),\((\d+),(\d+)\)</box>")
 
+SUMMARIES = {
+    "grounding, one to five": re.compile(r"grounding, [1-5]"),
+    "reading, two to four letters": re.compile(r"reading, [2-4] letters"),
+    "all questions": re.compile(r".*"),
+}
+"""Rows of the table that sum up others: the rows each is of."""
+
 _ASKERS = {
     Task.ABSENT: ask_absent,
     Task.REGION: ask_region,
@@ -183,21 +190,34 @@ def overlap(first: Box, second: Box) -> float:
 
 
 def score(found: Sequence[Probe], answers: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Share of right answers by row, in both languages and each; for grounding mean IoU and nearest object too."""
+    """Share of right answers by row, in both languages and each; for grounding mean IoU and nearest object too.
+
+    Below the rows of the questions stand those that sum up some of them: :data:`SUMMARIES`.
+    """
+    measures = [dict(_measures(probe, answer)) for probe, answer in zip(found, answers, strict=True)]
     values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for probe, answer in zip(found, answers, strict=True):
-        for measure, value in _measures(probe, answer):
-            values[probe.row][measure].append(value)
-            values[probe.row][f"{measure} {probe.turn.language}"].append(value)
+    for probe, of in zip(found, measures, strict=True):
+        _count(values[probe.row], probe, of)
+    for name, rows in SUMMARIES.items():
+        for probe, of in zip(found, measures, strict=True):
+            if rows.fullmatch(probe.row):
+                # What only some of its questions have would pass for a mean of all.
+                _count(values[name], probe, of if name.startswith("grounding") else {"right": of["right"]})
     return {
         row: {name: sum(v) / len(v) for name, v in of.items()} | {"n": len(of["right"])} for row, of in values.items()
     }
 
 
+def _count(row: dict[str, list[float]], probe: Probe, measures: Mapping[str, float]) -> None:
+    for measure, value in measures.items():
+        row[measure].append(value)
+        row[f"{measure} {probe.turn.language}"].append(value)
+
+
 def _measures(probe: Probe, answer: str) -> Iterator[tuple[str, float]]:
     if probe.turn.task is not Task.GROUNDING:
-        # A false box is one on something that is not there.
-        right = not boxes_in(answer) if probe.turn.task is Task.ABSENT else answer.strip() == probe.turn.answer
+        # A false box is one on something that is not there; one that is cut short is false too.
+        right = "<box>" not in answer if probe.turn.task is Task.ABSENT else answer.strip() == probe.turn.answer
         yield "right", float(right)
         return
     target = probe.turn.targets[0]

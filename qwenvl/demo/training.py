@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -26,6 +27,7 @@ from qwenvl.demo.optimizer import MuonAndAdamW
 from qwenvl.demo.patch_heads import PatchHeads
 from qwenvl.demo.samples import Layout, SceneSamples
 from qwenvl.demo.small_model import demo_vocabulary, place_queries, small_config, write_side_files
+from qwenvl.errors import CheckpointError, QwenVLError
 from qwenvl.finetuning.run_folder import RunFolder
 from qwenvl.finetuning.samples import IGNORED_LABEL
 from qwenvl.finetuning.trainer import QWenTrainer, leave_signals
@@ -44,6 +46,9 @@ DECAY_SHARE = 0.55
 
 LENGTH = 416
 """Token positions of a training sample; the few conversations that are longer are drawn again."""
+
+LASTING = ("vision_steps", "batch_size", "learning_rate", "seed")
+"""Settings that a run that goes on shares with its beginning: optimizer and schedule are restored with theirs."""
 
 
 class SmallModelTrainer(QWenTrainer):
@@ -124,11 +129,22 @@ class SmallModelTrainer(QWenTrainer):
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    args.output.mkdir(parents=True, exist_ok=True)
+    try:
+        train(args)
+    except QwenVLError as error:
+        raise SystemExit(str(error)) from None
+
+
+def train(args: argparse.Namespace) -> None:
+    """A run from beginning to end, or on from where it was left.
+
+    Raises:
+        UserError: the folder holds a run with other settings.
+        CheckpointError: what to start from does not fit, or is damaged.
+    """
     folder = RunFolder(args.output)
-    # A run that goes on keeps its vocabulary, whatever its questions have become.
-    learned = args.output / VOCABULARY_FILE
-    vocabulary = Vocabulary.from_file(learned) if learned.exists() else demo_vocabulary()
+    _check_settings(args, folder)
+    vocabulary = _vocabulary(args.output)
     torch.manual_seed(args.seed)
     config = small_config(vocabulary)
     write_side_files(args.output, config, vocabulary)
@@ -139,8 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     heads = PatchHeads(config)
     model.auxiliary = heads
     if args.start:
-        missing, unexpected = model.load_state_dict(load_file(args.start / "model.safetensors"), strict=False)
-        logger.info("starting from %s, which lacks %s and has %s besides", args.start, missing, unexpected)
+        start_from(args.start / "model.safetensors", model)
     last = folder.last_checkpoint()
     # After a resume the samples are new ones.
     seed = args.seed if last is None else args.seed + int(last.name.rpartition("-")[2])
@@ -167,6 +182,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Saving writes some of them anew, without what a chat needs.
     write_side_files(args.output, config, vocabulary)
     logger.info("%d steps; saved in %s", outcome.steps, args.output)
+
+
+def _check_settings(args: argparse.Namespace, folder: RunFolder) -> None:
+    """Write down what a new run is asked, and see that one that goes on is asked the same; only steps may be added."""
+    asked = {name: getattr(args, name) for name in LASTING}
+    if folder.settings.exists():
+        folder.check(asked, resume=True)
+    else:
+        folder.write_json(folder.settings, asked)
+
+
+def _vocabulary(output: Path) -> Vocabulary:
+    """A run that goes on keeps its vocabulary, whatever its questions have become."""
+    learned = output / VOCABULARY_FILE
+    return Vocabulary.from_file(learned) if learned.exists() else demo_vocabulary()
+
+
+def start_from(weights: Path, model: nn.Module) -> None:
+    """Load an earlier run's weights. Finished ones have no patch heads; these are then learned anew.
+
+    Raises:
+        CheckpointError: the file cannot be read, or a tensor is missing, unexpected or of another shape.
+    """
+    try:
+        missing, unexpected = model.load_state_dict(load_file(weights), strict=False)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{weights} cannot be started from: {error}") from error
+    if wrong := [name for name in (*missing, *unexpected) if not name.startswith("auxiliary.")]:
+        raise CheckpointError(f"{weights} cannot be started from: {wrong[0]} is missing or unexpected")
+    logger.info("starting from %s%s", weights, " with new patch heads" if missing else "")
 
 
 def _training_arguments(args: argparse.Namespace, folder: RunFolder) -> TrainingArguments:

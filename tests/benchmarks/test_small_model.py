@@ -11,7 +11,9 @@ def test_questions_are_asked_and_answers_scored(tmp_path: Path, capsys: pytest.C
     output = tmp_path / "scores.json"
     server = SmallServer()
     with serving(server) as url:
-        assert small_model.main(["--base-url", url, "--count", "2", "--output", str(output)]) == 0
+        options = ["--base-url", url, "--api-key", "mine", "--count", "2", "--output", str(output)]
+        assert small_model.main(options) == 0
+    assert server.authorization == {"Bearer mine"}
     result = json.loads(output.read_text(encoding="utf-8"))
     assert result["scores"]["grounding, 3"] == {
         **dict.fromkeys(("right", "right en", "right zh", "iou", "iou en", "iou zh"), 0.0),

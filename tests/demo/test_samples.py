@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from qwenvl.chat import VOCABULARY_FILE, Vocabulary
+from qwenvl.demo import built_in_checkpoint
 from qwenvl.demo.samples import (
     PADDED_TO,
     SIGNS,
@@ -16,14 +17,14 @@ from qwenvl.demo.samples import (
     render_sample,
 )
 from qwenvl.demo.scenes import COLOURS, SHAPES, Ground, Mix, Scene, Thing
-from qwenvl.demo.small_model import demo_vocabulary, small_config
+from qwenvl.demo.small_model import small_config
 from qwenvl.demo.training import LENGTH
 from qwenvl.finetuning.samples import IGNORED_LABEL, expand_images
 
 
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
-    return demo_vocabulary()
+    return Vocabulary.from_file(built_in_checkpoint() / VOCABULARY_FILE)
 
 
 @pytest.fixture(scope="module")

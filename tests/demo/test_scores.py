@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from qwenvl.demo.questions import Task
-from qwenvl.demo.scores import boxes_in, overlap, probes, score, table
+from qwenvl.demo.scores import SUMMARIES, boxes_in, overlap, probes, score, table
 
 
 def test_right_answers_score_all() -> None:
@@ -12,7 +12,9 @@ def test_right_answers_score_all() -> None:
     assert all(of["right"] == 1.0 for of in scores.values())
     assert all(of["nearest"] == 1.0 and of["iou"] > 0.75 for row, of in scores.items() if row.startswith("grounding"))
     assert {f"grounding, {n}" for n in range(1, 6)} <= set(scores)
-    assert all(of["n"] == 6 for row, of in scores.items() if not row.startswith("reading"))
+    asked = scores.keys() - SUMMARIES.keys()
+    assert all(scores[row]["n"] == 6 for row in asked if not row.startswith("reading"))
+    assert (scores["grounding, one to five"]["n"], scores["all questions"]["n"]) == (30, len(found))
 
 
 def test_wrong_answers_score_nothing() -> None:
@@ -22,18 +24,27 @@ def test_wrong_answers_score_nothing() -> None:
 
 def test_a_box_on_what_is_absent_is_false() -> None:
     found = [probe for probe in probes(4) if probe.turn.task is Task.ABSENT]
-    answers = ["There is none.", "<ref>x</ref><box>(1,2),(3,4)</box>"] * 2
+    answers = ["There is none.", "<ref>x</ref><box>(1,2),(3,4)</box>", "<ref>x</ref><box>(1,2),", "图中没有。"]
     assert score(found, answers)["absent"]["right"] == 0.5
+
+
+def test_rows_that_sum_up_others() -> None:
+    found = [probe for probe in probes(10) if probe.row in ("grounding, 1", "grounding, 5", "colour")]
+    answers = [probe.turn.answer if probe.row != "grounding, 5" else "?" for probe in found]
+    scores = score(found, answers)
+    assert list(scores)[-2:] == ["grounding, one to five", "all questions"]
+    assert scores["grounding, one to five"]["right"] == 0.5
+    assert scores["all questions"]["right zh"] == pytest.approx(2 / 3)
 
 
 def test_a_box_on_another_object_is_told_from_a_bad_one() -> None:
     probe = next(p for p in probes(20) if p.row == "grounding, 3")
     other = next(thing for thing in probe.scenes[0].things if thing is not probe.turn.targets[0])
     x1, y1, x2, y2 = (int(1000 * value) for value in other.box)
-    (of,) = score([probe], [f"<box>({x1},{y1}),({x2},{y2})</box>"]).values()
+    of = score([probe], [f"<box>({x1},{y1}),({x2},{y2})</box>"])[probe.row]
     assert (of["right"], of["nearest"]) == (0.0, 0.0)
     x, y = (int(1000 * value) for value in probe.turn.targets[0].centre)
-    (of,) = score([probe], [f"<box>({x},{y}),({x + 5},{y + 5})</box>"]).values()
+    of = score([probe], [f"<box>({x},{y}),({x + 5},{y + 5})</box>"])[probe.row]
     assert (of["right"], of["nearest"]) == (0.0, 1.0)
 
 

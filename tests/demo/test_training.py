@@ -4,11 +4,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from qwenvl.demo import scoring, training
+from qwenvl.chat import VOCABULARY_FILE, Vocabulary
+from qwenvl.demo import built_in_checkpoint, scoring, training
 from qwenvl.demo.patch_heads import PatchHeads
-from qwenvl.demo.small_model import demo_vocabulary, place_queries, small_config
+from qwenvl.demo.small_model import place_queries, small_config
+from qwenvl.errors import CheckpointError
 from qwenvl.model_executor.config import QWenConfig
+from qwenvl.model_executor.modeling import QWenLMHeadModel
 from qwenvl.model_executor.vision import VisionTransformer
 from qwenvl.model_executor.weights import checkpoint_shapes
 
@@ -17,8 +21,13 @@ pytestmark = pytest.mark.slow
 MAX_BYTES = 25_000_000
 
 
-def test_queries_start_out_at_their_own_places() -> None:
-    vision = small_config(demo_vocabulary()).vision
+@pytest.fixture(scope="module")
+def config() -> QWenConfig:
+    return small_config(Vocabulary.from_file(built_in_checkpoint() / VOCABULARY_FILE))
+
+
+def test_queries_start_out_at_their_own_places(config: QWenConfig) -> None:
+    vision = config.vision
     assert vision is not None
     torch.manual_seed(0)
     visual = VisionTransformer(vision)
@@ -40,8 +49,7 @@ def test_queries_start_out_at_their_own_places() -> None:
     assert near.float().mean() > 0.9
 
 
-def test_patch_heads_tell_each_patch_apart() -> None:
-    config = small_config(demo_vocabulary())
+def test_patch_heads_tell_each_patch_apart(config: QWenConfig) -> None:
     torch.manual_seed(0)
     heads = PatchHeads(config)
     kinds, boxes = torch.zeros(1, 256, 3, dtype=torch.long), torch.zeros(1, 256, 4)
@@ -62,6 +70,8 @@ def test_patch_heads_tell_each_patch_apart() -> None:
 def test_a_run_goes_on_where_it_was_left_and_ends_in_a_checkpoint(tmp_path: Path) -> None:
     run = ["--output", str(tmp_path), "--batch-size", "2", "--workers", "0", "--save-steps", "2", "--vision-steps", "1"]
     training.main([*run, "--steps", "2"])
+    with pytest.raises(SystemExit, match=r"learning_rate was 0.002 in this run and is 0.1 now"):
+        training.main([*run, "--steps", "4", "--learning-rate", "0.1"])
     training.main([*run, "--steps", "4"])
     (last,) = (tmp_path / "training" / "checkpoints").iterdir()
     state = json.loads((last / "trainer_state.json").read_text())
@@ -76,3 +86,20 @@ def test_a_run_goes_on_where_it_was_left_and_ends_in_a_checkpoint(tmp_path: Path
     scores = tmp_path / "scores.json"
     scoring.main([str(tmp_path), "--count", "1", "--output", str(scores)])
     assert json.loads(scores.read_text())["grounding, 5"]["n"] == 1
+
+
+def test_an_earlier_run_is_started_from_whole_or_not_at_all(config: QWenConfig, tmp_path: Path) -> None:
+    model = QWenLMHeadModel(config)
+    model.auxiliary = PatchHeads(config)
+    weights = built_in_checkpoint() / "model.safetensors"
+    training.start_from(weights, model)
+    tensors = load_file(weights)
+    assert torch.equal(model.lm_head.weight, tensors["lm_head.weight"].float())
+    cut = tmp_path / "model.safetensors"
+    cut.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be started from"):
+        training.start_from(cut, model)
+    del tensors["transformer.ln_f.weight"]
+    save_file(tensors, cut)
+    with pytest.raises(CheckpointError, match=r"transformer\.ln_f\.weight is missing"):
+        training.start_from(cut, model)

@@ -2,65 +2,44 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 from qwenvl.grounding import boxes_with_refs, from_list_format, to_list_format
-
-GOLDEN_FROM = [
-    (
-        [{"image": "a.png"}, {"image": "b.png"}, {"text": "Compare."}],
-        "Picture 1:<img>a.png</img>\nPicture 2:<img>b.png</img>\nCompare.",
-    ),
-    (
-        [{"image": "a.png"}, {"ref": "dog", "box": [[1, 2, 3, 4], [5, 6, 7, 8]]}, {"text": " ok?"}],
-        "Picture 1:<img>a.png</img>\n<ref>dog</ref><box>(1,2),(3,4)</box><box>(5,6),(7,8)</box> ok?",
-    ),
-    ([{"text": "x"}, {"image": "u"}, {"text": "y"}], "xPicture 1:<img>u</img>\ny"),
-]
-TWO = (
-    "<ref> Two apples</ref><box>(302,257),(582,671)</box><box>(603,252),(878,642)</box> and<ref> a bowl</ref>"
-    "<box>(2,269),(304,674)</box>"
-)
-GOLDEN_TO = [
-    ('<ref>"击掌"</ref><box>(211,412),(577,891)</box>', [{"ref": '"击掌"'}, {"box": "(211,412),(577,891)"}]),
-    (
-        TWO,
-        [
-            {"ref": " Two apples"},
-            {"box": "(302,257),(582,671)"},
-            {"box": "(603,252),(878,642)"},
-            {"text": " and"},
-            {"ref": " a bowl"},
-            {"box": "(2,269),(304,674)"},
-        ],
-    ),
-    ("no boxes here", [{"text": "no boxes here"}]),
-    (
-        "Picture 1:<img>a.png</img>\nWhere is <ref>it</ref>?",
-        [{"text": "Picture 1:"}, {"image": "a.png"}, {"text": "\nWhere is "}, {"ref": "it"}, {"text": "?"}],
-    ),
-]
+from tests.grounding.texts import boxes, odd_texts, phrases
+from tests.vocabularies import GOLDEN
 
 
-@pytest.mark.parametrize(("items", "text"), GOLDEN_FROM)
-def test_from_list_format(items, text):
-    assert from_list_format(items) == text
+@pytest.mark.parametrize("case", GOLDEN["from_list_format"])
+def test_from_list_format(case):
+    assert from_list_format(case["input"]) == case["text"]
 
 
-@pytest.mark.parametrize(("text", "items"), GOLDEN_TO)
-def test_to_list_format(text, items):
-    assert to_list_format(text) == items
+@pytest.mark.parametrize("case", GOLDEN["to_list_format"])
+def test_to_list_format(case):
+    assert to_list_format(case["input"]) == case["list"]
 
 
-def test_boxes():
-    assert boxes_with_refs('<ref>"击掌"</ref><box>(211,412),(577,891)</box>') == [
-        {"box": (211, 412, 577, 891), "ref": '"击掌"'}
-    ]
-    assert boxes_with_refs(TWO) == [
-        {"box": (302, 257, 582, 671), "ref": "Two apples"},
-        {"box": (603, 252, 878, 642)},
-        {"box": (2, 269, 304, 674), "ref": "a bowl"},
-    ]
+@pytest.mark.parametrize("case", GOLDEN["boxes"])
+def test_boxes(case):
+    assert boxes_with_refs(case["input"]) == [found | {"box": tuple(found["box"])} for found in case["boxes"]]
+
+
+def test_no_box_is_made_of_what_is_none():
     assert boxes_with_refs("<box>(1,2),(3</box><box>none</box>") == []
+
+
+@given(phrases, boxes)
+def test_any_box_to_text_and_back(ref, box):
+    corners = (box.x1, box.y1, box.x2, box.y2)
+    text = from_list_format([{"ref": ref, "box": corners}])
+    assert boxes_with_refs(text) == [{"ref": ref, "box": corners}]
+
+
+@given(odd_texts)
+def test_no_text_is_too_odd(text):
+    (*_, last) = to_list_format(text + ".")
+    assert last["text"].endswith(".")
+    assert all(len(found["box"]) == 4 for found in boxes_with_refs(text))
 
 
 def test_one_box_and_quadrilaterals():

@@ -4,13 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwenvl.grounding import Box, Finding, Point, Quad, format_finding, parse
-
-numbers = st.integers(0, 999)
-points = st.builds(Point, numbers, numbers)
-boxes = st.builds(Box.between, points, points)
-quads = st.builds(Quad, st.tuples(points, points, points, points))
-phrases = st.text(st.characters(exclude_characters="<>＜＞", exclude_categories=("Cs",))).map(str.strip)
+from qwenvl.grounding import Box, Finding, format_finding, parse
+from tests.grounding.texts import boxes, odd_texts, phrases, quads
 
 
 def only(text: str) -> Finding:
@@ -19,17 +14,12 @@ def only(text: str) -> Finding:
 
 
 @given(phrases, st.lists(boxes), st.lists(quads))
-def test_any_boxes_to_text_and_back(ref, boxes, quads):
-    finding = only(format_finding(ref, boxes, quads))
-    assert (finding.ref, finding.boxes, finding.quads) == (ref, tuple(boxes), tuple(quads))
+def test_any_boxes_to_text_and_back(ref, some_boxes, some_quads):
+    finding = only(format_finding(ref, some_boxes, some_quads))
+    assert (finding.ref, finding.boxes, finding.quads) == (ref, tuple(some_boxes), tuple(some_quads))
 
 
-tags = st.sampled_from(
-    ["<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", "(1,2),(3,4)", "＜box＞", "<re", "12"]
-)
-
-
-@given(st.lists(st.one_of(tags, st.text(max_size=4))).map("".join))
+@given(odd_texts)
 def test_no_text_is_too_odd(text):
     parsed = parse(text)
     for finding in parsed.findings:

@@ -17,10 +17,11 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from qwenvl.demo.scores import boxes_in, overlap
+from scripts import readme_picture
 from tests.parity.checkpoints import golden_tensors, write_checkpoint
 from tests.server.processes import PROJECT, ServerProcess, server_process
 from tests.server.streams import stream_of
-from tests.test_examples import RED_CIRCLE
+from tests.test_examples import OBJECTS, RED_CIRCLE
 
 pytestmark = pytest.mark.slow
 
@@ -71,9 +72,13 @@ def test_newcomer(built_in: tuple[ServerProcess, str, str]) -> None:
         assert ran.stdout.strip()
         said.append(ran.stdout)
     caption, found, *_ = said
-    assert all(name in caption.lower() for name in ("red circle", "blue square", "green triangle"))
+    assert all(name in caption.lower() for name in OBJECTS)
     (box,) = boxes_in(found)
     assert overlap(box, RED_CIRCLE) > 0.5
+    # The README's picture.
+    detected = dict(re.findall(r"<ref>a ([^<]*)</ref>(<box>[^<]*</box>)", readme_picture.ask(f"{url}/v1")))
+    assert detected.keys() == OBJECTS.keys()
+    assert all(overlap(*boxes_in(detected[name]), place) > 0.5 for name, place in OBJECTS.items())
 
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         stream = stream_of(client, name, tokens=40)
