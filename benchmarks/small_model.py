@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 
 from benchmarks import environment
-from qwenvl.demo.scenes import NEW_SHAPES, draw
+from qwenvl.demo.drawing import draw
+from qwenvl.demo.scenes import NEW_SHAPES
 from qwenvl.demo.scores import Probe, lesson_probes, probes, score, table
 
 PICTURE_SIZE = 448

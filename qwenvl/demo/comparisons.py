@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from random import Random
 
 from qwenvl.demo.phrases import Language, Phrase
-from qwenvl.demo.questions import Task, Turn, ask_colour, ask_count, ask_reading, ask_shape, phrases_of
+from qwenvl.demo.questions import ask_colour, ask_count, ask_reading, ask_shape, phrases_of
 from qwenvl.demo.scenes import Scene
+from qwenvl.demo.turns import Task, Turn
 
 
 def ask_comparison(rng: Random, scenes: Sequence[Scene], language: Language) -> Turn:

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qwenvl.chat import Vocabulary
-from qwenvl.demo.scenes import Box, Scene, Thing, word_edges
+from qwenvl.demo.fonts import word_edges
+from qwenvl.demo.scenes import Box, Scene, Thing
 from qwenvl.finetuning.samples import IGNORED_LABEL
 from qwenvl.model_executor.attention import Rotary
 from qwenvl.model_executor.modeling import QWenBlock, QWenModel

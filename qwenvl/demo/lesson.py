@@ -11,10 +11,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from qwenvl.demo.conversations import questions_about
+from qwenvl.demo.drawing import draw
 from qwenvl.demo.phrases import Language, Phrase
-from qwenvl.demo.questions import Task, Turn, as_typed, none_of, where
-from qwenvl.demo.samples import questions_about
-from qwenvl.demo.scenes import NEW_SHAPES, SHAPES, Mix, Scene, draw, random_scene
+from qwenvl.demo.questions import as_typed, none_of, where
+from qwenvl.demo.scenes import NEW_SHAPES, SHAPES, Mix, Scene, random_scene
+from qwenvl.demo.turns import Task, Turn
 
 PICTURE_SIZE = 336
 TURNS = 6

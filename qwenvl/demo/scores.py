@@ -9,22 +9,19 @@ from random import Random
 from qwenvl.demo.comparisons import ask_comparison
 from qwenvl.demo.phrases import Language, Phrase, grounded, kind_of
 from qwenvl.demo.questions import (
-    Task,
-    Turn,
     ask_absent,
     ask_caption,
     ask_colour,
     ask_count,
-    ask_position,
     ask_reading,
     ask_region,
-    ask_relation,
     ask_shape,
-    ask_size,
     none_of,
     where,
 )
+from qwenvl.demo.relations import ask_position, ask_relation, ask_size
 from qwenvl.demo.scenes import SHAPES, WORDS, Box, Mix, Scene, Thing, random_scene
+from qwenvl.demo.turns import Task, Turn
 
 HELD_OUT_SEED = "held out"
 """Training seeds are numbers: no training scene comes from this one."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from qwenvl.chat import VOCABULARY_FILE, Image, Message, Vocabulary, render_chatml
-from qwenvl.demo.scenes import draw
+from qwenvl.demo.drawing import draw
 from qwenvl.demo.scores import Probe, probes, score, table
 from qwenvl.finetuning.samples import expand_images
 from qwenvl.model_executor.config import QWenConfig

@@ -8,7 +8,7 @@ import regex
 import torch
 
 from qwenvl.chat import VOCABULARY_FILE, Text, Vocabulary
-from qwenvl.demo.samples import random_sample
+from qwenvl.demo.conversations import random_sample
 from qwenvl.demo.scenes import Mix
 from qwenvl.demo.vocabulary import corpus, train_vocabulary
 from qwenvl.model_executor.config import QWenConfig

@@ -3,8 +3,9 @@ import torch
 
 from qwenvl.chat import VOCABULARY_FILE, Image, Message, Vocabulary, render_chatml
 from qwenvl.demo.checkpoint import built_in_checkpoint
+from qwenvl.demo.fonts import word_edges
 from qwenvl.demo.guided_attention import GuidedAttention, covered, looks
-from qwenvl.demo.scenes import Ground, Scene, Thing, word_edges
+from qwenvl.demo.scenes import Ground, Scene, Thing
 from qwenvl.demo.small_model import small_config
 from qwenvl.finetuning.samples import expand_images
 from qwenvl.model_executor.modeling import QWenLMHeadModel

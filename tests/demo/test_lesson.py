@@ -5,9 +5,9 @@ import pytest
 
 from qwenvl.chat import Image, Text, read_parts
 from qwenvl.demo import lesson
-from qwenvl.demo.questions import Task
 from qwenvl.demo.scenes import NEW_SHAPES, SHAPES
 from qwenvl.demo.scores import lesson_probes, score
+from qwenvl.demo.turns import Task
 from qwenvl.model_executor.picture_files import open_picture
 
 

@@ -3,12 +3,13 @@ from random import Random
 
 import pytest
 
-from qwenvl.demo import questions
+from qwenvl.demo import questions, relations
 from qwenvl.demo.comparisons import ask_comparison
 from qwenvl.demo.phrases import Language, Phrase, box_text
-from qwenvl.demo.questions import Task, ask, count_answer
+from qwenvl.demo.questions import ask, count_answer
 from qwenvl.demo.scenes import Ground, Mix, Scene, Thing, random_scene
 from qwenvl.demo.scores import boxes_in
+from qwenvl.demo.turns import Asker, Task
 
 EN, ZH = Language.ENGLISH, Language.CHINESE
 GREY = Ground("plain", (128, 128, 128), (120, 120, 120), 0)
@@ -29,7 +30,7 @@ SCENE = Scene(
 )
 
 
-def all_answers(asker: questions.Asker, language: Language, scene: Scene = SCENE) -> dict[str, str]:
+def all_answers(asker: Asker, language: Language, scene: Scene = SCENE) -> dict[str, str]:
     turns = (asker(Random(i), scene, language) for i in range(300))
     return {turn.question: turn.answer for turn in turns if turn is not None}
 
@@ -63,16 +64,16 @@ def test_boxes_are_told_in_steps() -> None:
         (questions.ask_colour, EN, "What colour is the star?", "Red."),
         (questions.ask_shape, ZH, "蓝色的是什么形状？", "圆形。"),
         (questions.ask_reading, EN, "Read the text.", "STOP"),
-        (questions.ask_relation, EN, "Is the red star to the left of the red circle?", "Yes."),
-        (questions.ask_relation, EN, "Is the red star below the red circle?", "No."),
-        (questions.ask_relation, ZH, "红色五角星和红色圆形哪个更靠上？", "红色五角星。"),
-        (questions.ask_size, EN, "Which is larger, the blue circle or the red star?", "The red star."),
-        (questions.ask_size, ZH, "蓝色圆形和红色五角星哪个更小？", "蓝色圆形。"),
-        (questions.ask_position, EN, "In which part of the picture is the red circle?", "At the bottom right."),
-        (questions.ask_position, ZH, "红色五角星在图中的哪个方位？", "在中间。"),
+        (relations.ask_relation, EN, "Is the red star to the left of the red circle?", "Yes."),
+        (relations.ask_relation, EN, "Is the red star below the red circle?", "No."),
+        (relations.ask_relation, ZH, "红色五角星和红色圆形哪个更靠上？", "红色五角星。"),
+        (relations.ask_size, EN, "Which is larger, the blue circle or the red star?", "The red star."),
+        (relations.ask_size, ZH, "蓝色圆形和红色五角星哪个更小？", "蓝色圆形。"),
+        (relations.ask_position, EN, "In which part of the picture is the red circle?", "At the bottom right."),
+        (relations.ask_position, ZH, "红色五角星在图中的哪个方位？", "在中间。"),
     ],
 )
-def test_answers(asker: questions.Asker, language: Language, question: str, answer: str) -> None:
+def test_answers(asker: Asker, language: Language, question: str, answer: str) -> None:
     assert all_answers(asker, language)[question] == answer
 
 

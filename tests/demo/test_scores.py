@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from qwenvl.demo.questions import Task
 from qwenvl.demo.scores import SUMMARIES, boxes_in, overlap, probes, score, table
+from qwenvl.demo.turns import Task
 
 
 def test_right_answers_score_all() -> None:

@@ -13,6 +13,7 @@ from qwenvl.demo.scores import Probe, lesson_probes, probes, score
 from qwenvl.finetuning.running import finetune
 from qwenvl.finetuning.settings import FinetuneSettings
 from tests.server.processes import server_process
+from tests.server.test_command import SERVING
 
 pytestmark = pytest.mark.slow
 
@@ -44,13 +45,13 @@ async def right(url: str, model: str, asked: list[Probe]) -> dict[str, float]:
     return {row: of["right"] for row, of in score(asked, answers).items()}
 
 
-async def test_a_new_shape_is_learned_and_served_beside_the_model(tmp_path: Path) -> None:
-    adapter = await asyncio.to_thread(teach, tmp_path)
+def test_a_new_shape_is_learned_and_served_beside_the_model(tmp_path: Path) -> None:
+    adapter = teach(tmp_path)
     asked = [*lesson_probes(SHAPE, 24), *(probe for probe in probes(24) if probe.row in ("shape", "grounding, 1"))]
     command = ["qwenvl.cli", "serve", "--port", "0", "--lora", f"lesson={adapter}"]
     with server_process(command, tmp_path / "log") as server:
-        name, url = server.wait_for(r"serving (\S+) on (http://127\.0\.0\.1:\d+)/v1").groups()
-        before, after = await asyncio.gather(right(url, name, asked), right(url, "lesson", asked))
+        name, url = server.wait_for(SERVING).groups()
+        before, after = (asyncio.run(right(url, model, asked)) for model in (name, "lesson"))
     assert before[f"shape, {SHAPE}"] == 0
     assert after[f"shape, {SHAPE}"] > 0.8
     assert after[f"grounding, {SHAPE}"] > max(0.5, before[f"grounding, {SHAPE}"])
