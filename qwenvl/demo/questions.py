@@ -203,7 +203,7 @@ ASKERS: tuple[tuple[Asker, float], ...] = (
     (ask_grounding, 5.0),
     (ask_absent, 1.6),
     (ask_region, 1.6),
-    (ask_count, 2.0),
+    (ask_count, 5.0),
     (ask_colour, 1.2),
     (ask_shape, 1.2),
     (ask_reading, 3.0),
@@ -233,7 +233,8 @@ def ask(rng: Random, scene: Scene, language: Language) -> Turn:
     while True:
         asker = rng.choices(askers, weights)[0]
         turn: Turn | None = asker(rng, scene, language)
-        # Most things are there once, and a count that says so is right most of the time.
-        is_dull = turn is not None and turn.task is Task.COUNT and "1" in turn.answer and rng.random() < 0.6
+        # Most things are there once, and a count that says so is right most of the time. Few are left out: where many
+        # were, the model took one thing for two.
+        is_dull = turn is not None and turn.task is Task.COUNT and "1" in turn.answer and rng.random() < 0.2
         if turn is not None and not is_dull:
             return turn

@@ -82,7 +82,8 @@ def served(checkpoint: Path, adapter: Path, asked: Sequence[Asked]) -> tuple[lis
 def test_trained_in_full_then_by_lora_then_merged(tiny: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path)
     full = train(tiny, write_data(tmp_path / "colours.json"), tmp_path / "full", method="full", train_vision="all")
-    adapter = train(full, write_data(tmp_path / "moods.json", MOODS), tmp_path / "adapter")
+    moods = write_data(tmp_path / "moods.json", MOODS)
+    adapter = train(full, moods, tmp_path / "adapter", max_steps=60, lora_alpha=64)
     merged = tmp_path / "merged"
     merge(adapter, merged)
     for checkpoint in (full, merged):
