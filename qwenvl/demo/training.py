@@ -144,7 +144,7 @@ def train(args: argparse.Namespace) -> None:
     """
     folder = RunFolder(args.output)
     _check_settings(args, folder)
-    vocabulary = _vocabulary(args.output)
+    vocabulary = _vocabulary(args.output, args.start)
     torch.manual_seed(args.seed)
     config = small_config(vocabulary)
     write_side_files(args.output, config, vocabulary)
@@ -155,7 +155,8 @@ def train(args: argparse.Namespace) -> None:
     heads = PatchHeads(config)
     model.auxiliary = heads
     if args.start:
-        start_from(args.start / "model.safetensors", model)
+        # A checkpoint still has the patch heads that the finished weights go without.
+        start_from((RunFolder(args.start).last_checkpoint() or args.start) / "model.safetensors", model)
     last = folder.last_checkpoint()
     # After a resume the samples are new ones.
     seed = args.seed if last is None else args.seed + int(last.name.rpartition("-")[2])
@@ -193,10 +194,20 @@ def _check_settings(args: argparse.Namespace, folder: RunFolder) -> None:
         folder.write_json(folder.settings, asked)
 
 
-def _vocabulary(output: Path) -> Vocabulary:
-    """A run that goes on keeps its vocabulary, whatever its questions have become."""
+def _vocabulary(output: Path, start: Path | None) -> Vocabulary:
+    """The run's own where it goes on, else that of the weights it starts from, whatever questions have become since.
+
+    Raises:
+        CheckpointError: there is none beside the weights.
+    """
     learned = output / VOCABULARY_FILE
-    return Vocabulary.from_file(learned) if learned.exists() else demo_vocabulary()
+    if learned.exists():
+        return Vocabulary.from_file(learned)
+    if start is None:
+        return demo_vocabulary()
+    if not (start / VOCABULARY_FILE).exists():
+        raise CheckpointError(f"{start} cannot be started from: an earlier run's folder holds {VOCABULARY_FILE}")
+    return Vocabulary.from_file(start / VOCABULARY_FILE)
 
 
 def start_from(weights: Path, model: nn.Module) -> None:
@@ -240,7 +251,7 @@ def _training_arguments(args: argparse.Namespace, folder: RunFolder) -> Training
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="where the checkpoint goes")
-    parser.add_argument("--start", type=Path, help="a checkpoint of an earlier run to start from")
+    parser.add_argument("--start", type=Path, help="folder of an earlier run, to start from its weights")
     parser.add_argument("--steps", type=int, default=7_500)
     parser.add_argument("--vision-steps", type=int, default=1_500, help="of these, for the visual encoder alone")
     parser.add_argument("--batch-size", type=int, default=32, help="conversations a step")

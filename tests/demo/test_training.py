@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,19 @@ def test_an_earlier_run_is_started_from_whole_or_not_at_all(config: QWenConfig, 
     save_file(tensors, cut)
     with pytest.raises(CheckpointError, match=r"transformer\.ln_f\.weight is missing"):
         training.start_from(cut, model)
+
+
+def test_a_run_that_starts_from_another_keeps_its_vocabulary(tmp_path: Path) -> None:
+    vocabulary = (built_in_checkpoint() / VOCABULARY_FILE).read_text().splitlines()
+    # Two words that no longer come in the order in which today's questions would put them.
+    first, second = (line.split()[0] for line in vocabulary[-2:])
+    vocabulary[-2:] = [f"{second} {len(vocabulary) - 2}", f"{first} {len(vocabulary) - 1}"]
+    earlier = tmp_path / "earlier"
+    shutil.copytree(built_in_checkpoint(), earlier)
+    (earlier / VOCABULARY_FILE).write_text("\n".join(vocabulary) + "\n")
+    run = ["--output", str(tmp_path / "out"), "--steps", "1", "--batch-size", "1", "--workers", "0"]
+    training.main([*run, "--start", str(earlier)])
+    assert (tmp_path / "out" / VOCABULARY_FILE).read_text() == (earlier / VOCABULARY_FILE).read_text()
+    (earlier / VOCABULARY_FILE).unlink()
+    with pytest.raises(SystemExit, match=r"earlier cannot be started from: .*qwen\.tiktoken"):
+        training.main([*run, "--output", str(tmp_path / "other"), "--start", str(earlier)])
