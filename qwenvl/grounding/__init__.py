@@ -5,14 +5,18 @@ from qwenvl.grounding.drawing import draw_findings
 from qwenvl.grounding.formatting import format_box, format_finding, format_quad
 from qwenvl.grounding.list_format import boxes_with_refs, from_list_format, to_list_format
 from qwenvl.grounding.parsing import Parsed, parse
+from qwenvl.grounding.reading import Found, GroundingReader, Said
 from qwenvl.grounding.shapes import Box, Finding, Point, Quad
 
 __all__ = [
     "Box",
     "Finding",
+    "Found",
+    "GroundingReader",
     "Parsed",
     "Point",
     "Quad",
+    "Said",
     "box_to_permille",
     "box_to_pixels",
     "boxes_with_refs",
