@@ -39,26 +39,53 @@ def open_picture(location: str, directory: Path | None = None, *, draft: int | N
         ImageError: there is no such picture, or it is damaged, or past Pillow's limit of pixels; the message holds
             ``location``.
     """
-    shown = _shown(location)
     try:
-        with _source(location, directory) as source:
-            image = PIL.Image.open(source)
-            if draft is not None:
-                image.draft("RGB", (draft, draft))
-            image.load()
+        source = _source(location, directory)
+    except _UNREADABLE as error:
+        raise _unreadable(_shown(location), error) from error
+    with source:
+        return decode_picture(source, _shown(location), draft=draft)
+
+
+def decode_picture(source: BinaryIO, shown: str, *, draft: int | None = None) -> PIL.Image.Image:
+    """As :func:`open_picture`, of a file that is open already; ``shown`` is what errors call it.
+
+    Raises:
+        ImageError: it is no picture, or damaged, or past Pillow's limit of pixels.
+    """
+    try:
+        image = PIL.Image.open(source)
+        if draft is not None:
+            image.draft("RGB", (draft, draft))
+        image.load()
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(f"the picture {shown} has too many pixels: {error}") from error
     except PIL.UnidentifiedImageError as error:
         raise ImageError(f"{shown} is not a picture that Pillow reads") from error
     except _UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ImageError(f"cannot read the picture {shown}: {reason}") from error
+        raise _unreadable(shown, error) from error
     return image
+
+
+def _unreadable(shown: str, error: Exception) -> ImageError:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return ImageError(f"cannot read the picture {shown}: {reason}")
 
 
 def is_remote(location: str) -> bool:
     """Whether a picture would be downloaded."""
     return location[:8].lower().startswith(("http://", "https://"))
+
+
+def local_path(location: str) -> Path:
+    """Where a path or a ``file:`` URL leads.
+
+    Raises:
+        RuntimeError: it begins with ``~`` and nobody has that home.
+        ValueError: it is no URL.
+    """
+    is_url = location[:7].lower() == "file://"
+    return Path(unquote(urlsplit(location).path) if is_url else location).expanduser()
 
 
 def download_picture(url: str) -> bytes:
@@ -84,10 +111,9 @@ def _shown(location: str) -> str:
 def _source(location: str, directory: Path | None) -> BinaryIO:
     if is_remote(location):
         return io.BytesIO(download_picture(location))
-    scheme = urlsplit(location).scheme.lower() if "://" in location or location[:5].lower() == "data:" else ""
-    if scheme == "data":
+    if location[:5].lower() == "data:":
         return io.BytesIO(_data(location))
-    path = Path(unquote(urlsplit(location).path) if scheme == "file" else location).expanduser()
+    path = local_path(location)
     return (directory / path if directory is not None else path).open("rb")
 
 
