@@ -15,6 +15,7 @@ from qwenvl.api.telemetry.collector import TRACES_PROTOCOL, read_collector
 from qwenvl.api.telemetry.logs import configure_logging
 from qwenvl.errors import QwenVLError
 from qwenvl.finetuning import commands as finetuning
+from qwenvl.terminal import command as terminal
 
 if TYPE_CHECKING:
     from qwenvl.engine import Engine
@@ -33,10 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     # Options of serve are vLLM's, and importing vLLM takes seconds: its parser is made once serve is asked for.
     commands.add_parser("serve", add_help=False, help="serve a checkpoint behind an OpenAI-compatible API")
+    commands.add_parser("chat", add_help=False, help="talk to a model about pictures: on a server, or loaded here")
     commands.add_parser("finetune", add_help=False, help="teach a checkpoint conversations: LoRA, Q-LoRA or in full")
     commands.add_parser("merge", add_help=False, help="make one checkpoint of an adapter and its model")
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = parser.parse_args(arguments[:1]).command
+    if chosen == "chat":
+        return terminal.chat(arguments[1:], _built_in)
     if chosen == "finetune":
         return finetuning.finetune(arguments[1:], _built_in)
     if chosen == "merge":

@@ -18,7 +18,7 @@ ROOT = Path(qwenvl.__file__).parent
 # From top to bottom. A module imports from its own room and from lower layers.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli", "__main__"}),
-    frozenset({"api", "evaluation", "demo"}),
+    frozenset({"api", "evaluation", "demo", "terminal"}),
     # The demo's checkpoint is trained with it.
     frozenset({"finetuning"}),
     frozenset({"engine"}),
@@ -48,6 +48,9 @@ FORBIDDEN: dict[str, frozenset[str]] = {
     "qwenvl.finetuning": frozenset({"vllm"}),
     "qwenvl.evaluation": frozenset({"vllm"}),
     "qwenvl.demo": frozenset({"vllm"}),
+    "qwenvl.terminal": HEAVY | {"fastapi", "httpx"},
+    # What the command imports before it knows whether a server or an engine of its own will answer.
+    "qwenvl.terminal.running": HEAVY | {"fastapi"},
     "qwenvl.cli": HEAVY,
 }
 

@@ -1,0 +1,1 @@
+"""``qwenvl chat``: a conversation with pictures in the terminal."""

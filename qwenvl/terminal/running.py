@@ -1,0 +1,88 @@
+"""A chat from its start to its end."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from prompt_toolkit.input import create_input
+from prompt_toolkit.output import create_output
+
+from qwenvl.errors import EngineError
+from qwenvl.terminal.backend import Backend, BackendError
+from qwenvl.terminal.chat import Chat
+from qwenvl.terminal.in_process import InProcess, vllm_engine
+from qwenvl.terminal.interrupts import InterruptedByUser
+from qwenvl.terminal.lines import piped_lines, typed_lines
+from qwenvl.terminal.loading import with_progress
+from qwenvl.terminal.log_file import new_log, printing_to
+from qwenvl.terminal.options import Options
+from qwenvl.terminal.screen import Screen
+from qwenvl.terminal.server import Server
+from qwenvl.terminal.session import INTERRUPTED, Session
+
+
+def run(options: Options, built_in: Callable[[], Path]) -> int:
+    """Talk until the person leaves, or the questions end; the exit code.
+
+    Raises:
+        QwenVLError: the chat did not begin, or cannot go on.
+    """
+    if options.base_url is None:
+        return _run_in_process(options, built_in)
+    server = Server(options.base_url, options.api_key, options.model)
+    screen = Screen(sys.stdout, sys.stderr)
+    return asyncio.run(_talk(options, server, server.start, screen, sys.stdout, sys.stderr))
+
+
+def _run_in_process(options: Options, built_in: Callable[[], Path]) -> int:
+    model = str(built_in()) if options.model is None else options.model
+    log = new_log()
+    try:
+        with printing_to(log) as (answers, notes):
+            screen = Screen(answers, notes)
+            if options.model is None:
+                screen.note("no MODEL given: this is the built-in small model, which knows coloured shapes and words")
+            engine = InProcess(partial(vllm_engine, model, small=options.model is None))
+            start = partial(_load, engine, log, screen)
+            code = asyncio.run(_talk(options, engine, start, screen, answers, notes))
+    except EngineError as error:
+        raise BackendError(f"{error}\nqwenvl: what the engine printed is in {log}") from error
+    except BaseException:
+        log.unlink()
+        raise
+    log.unlink()
+    return code
+
+
+async def _load(engine: InProcess, log: Path, screen: Screen) -> None:
+    await with_progress(engine.start(), log, screen.notes)
+
+
+async def _talk(
+    options: Options,
+    backend: Backend,
+    start: Callable[[], Awaitable[None]],
+    screen: Screen,
+    answers: TextIO,
+    notes: TextIO,
+) -> int:
+    chat = Chat(backend, screen, options.sampling, options.system)
+    display = answers if answers.isatty() else notes
+    is_typed = options.question is None and sys.stdin.isatty() and display.isatty()
+    keyboard = create_input(sys.stdin) if is_typed else None
+    session = Session(chat, keyboard)
+    try:
+        await session.begin(start, options.images)
+        if options.question is not None:
+            return await session.ask_once(options.question)
+        if keyboard is None:
+            return await session.run(piped_lines(sys.stdin.fileno()))
+        screen.note(f"{backend.name}; /help lists commands, Ctrl-D leaves")
+        return await session.run(typed_lines(keyboard, create_output(display)))
+    except InterruptedByUser:
+        return INTERRUPTED
+    finally:
+        await backend.close()
