@@ -38,6 +38,8 @@ from qwenvl.api.telemetry.loop_lag import loop_lag_measured
 from qwenvl.api.telemetry.metrics import Metrics
 from qwenvl.api.telemetry.middleware import Telemetry
 from qwenvl.api.telemetry.tracing import Tracing
+from qwenvl.api.web.assets import Page, read_page
+from qwenvl.api.web.routes import web_routes
 from qwenvl.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     stored_responses = ResponseStore(settings.max_stored_responses)
     responses = Responses(gateway, stored_responses)
     batches = Batches(gateway, (chat, completions, responses))
+    page = read_page() if settings.web else Page({})
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,13 +93,14 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
             Middleware(Telemetry, metrics=metrics, tracing=tracing),
             Middleware(RequestBoundary, lifecycle=lifecycle),
             *cross_origin(settings.cors_origins),
-            Middleware(Authentication, keyring=keyring_of(settings)),
+            Middleware(Authentication, keyring=keyring_of(settings), pages=page.paths),
             Middleware(RequestLimits, limits=limits),
             Middleware(
                 BodyLimit,
                 max_bytes=settings.max_body_bytes,
                 timeout=settings.body_timeout,
                 uploads=frozenset({FILES}),
+                pages=page.paths,
             ),
             Middleware(Turns),
         ],
@@ -113,6 +117,8 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     app.include_router(models_routes(engine))
     app.include_router(adapter_routes(engine, settings.lora_dir))
     app.include_router(operations_routes(engine, metrics, lifecycle))
+    if settings.web:
+        app.include_router(web_routes(page))
     return app
 
 

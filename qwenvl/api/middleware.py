@@ -34,6 +34,14 @@ _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 OPEN_PATHS = frozenset({"/health", "/ready"})
 """What supervisors ask, who have no key."""
 
+Pages = frozenset[str]
+"""Paths that anybody may read, and do no more with."""
+
+
+def _is_open(scope: Scope, pages: Pages) -> bool:
+    return scope["path"] in OPEN_PATHS or (scope["path"] in pages and scope["method"] in ("GET", "HEAD"))
+
+
 _EVENT_STREAM = "text/event-stream"
 
 
@@ -89,14 +97,15 @@ class RequestBoundary:
 
 
 class Authentication:
-    """Tells who asks, and wants a key for every path but the health checks', whether it exists or not."""
+    """Tells who asks, and wants a key for every path but the health checks' and ``pages``, whether it exists or not."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring, pages: Pages = frozenset()) -> None:
         self._app = app
         self._keyring = keyring
+        self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+        if scope["type"] == "http" and not _is_open(scope, self._pages):
             try:
                 caller = self._keyring.caller(Headers(scope=scope).get("authorization"))
             except AuthenticationError as error:
@@ -136,17 +145,26 @@ class BodyLimit:
         max_bytes: largest body.
         timeout: seconds from the headers to the last byte.
         uploads: paths whose POST routes read the body themselves, within limits of their own.
+        pages: paths that are read without a key.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, timeout: float, uploads: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        timeout: float,
+        uploads: frozenset[str] = frozenset(),
+        pages: Pages = frozenset(),
+    ) -> None:
         self._app = app
+        self._pages = pages
         self._max_bytes = max_bytes
         self._timeout = timeout
         self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Who needs no key must not fill the memory either: what is sent to an open path is left unread.
-        unread = scope["type"] != "http" or scope["path"] in OPEN_PATHS
+        unread = scope["type"] != "http" or _is_open(scope, self._pages)
         if unread or (scope["method"] == "POST" and scope["path"] in self._uploads):
             await self._app(scope, receive, send)
             return

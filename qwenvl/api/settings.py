@@ -79,10 +79,12 @@ class Settings(BaseModel):
         default=(),
         description="Origins whose pages may call the API from a browser, * for any. With none, CORS is off.",
     )
+    web: bool = Field(default=True, description="Serve a page to chat on at /, which needs no key; its requests do.")
 
     # Keys and limits
     api_keys: tuple[ApiKey, ...] = Field(
-        default=(), description="Keys, any of which opens every route but the health checks. With none, all are open."
+        default=(),
+        description="Keys, any of which opens every route but the health checks and the page. With none, all are open.",
     )
     api_key_file: Path | None = Field(default=None, description="TOML file of named keys, each with its own limits.")
     admin_keys: tuple[ApiKey, ...] = Field(

@@ -50,7 +50,7 @@ async def test_a_start_that_fails_is_raised_and_cleaned_up() -> None:
     assert engine.stopped == 1
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/v1/nothing", "/docs"])
+@pytest.mark.parametrize("path", ["/nothing", "/v1/nothing", "/docs"])
 async def test_unknown_routes(client: httpx.AsyncClient, path: str) -> None:
     response = await client.get(path)
     assert response.status_code == 404
