@@ -1,6 +1,5 @@
 """The ``qwenvl chat`` command. What takes time to import is imported when it runs."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +24,7 @@ def chat(arguments: Sequence[str], built_in: Callable[[], Path]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the answer has gone; Python would complain when it flushes the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the answer has gone, and knows.
         return 1
     except QwenVLError as error:
         print(f"qwenvl: {error}", file=sys.stderr)

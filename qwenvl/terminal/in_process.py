@@ -25,10 +25,12 @@ class InProcess:
 
     Args:
         make_engine: is called in a thread, since importing vLLM takes seconds.
+        name: what people know the model by; None is what the engine calls it.
     """
 
-    def __init__(self, make_engine: Callable[[], Engine]) -> None:
+    def __init__(self, make_engine: Callable[[], Engine], name: str | None = None) -> None:
         self._make_engine = make_engine
+        self._name = name
         self._engine: Engine | None = None
         self._fitted: WeakKeyDictionary[Picture, PIL.Image.Image] = WeakKeyDictionary()
         self._numbers = count(1)
@@ -37,7 +39,7 @@ class InProcess:
     def name(self) -> str:
         """The model."""
         assert self._engine is not None
-        return self._engine.info.names[0]
+        return self._name or self._engine.info.names[0]
 
     async def start(self) -> None:
         """Load the model."""

@@ -20,7 +20,7 @@ _STAGES = tuple(
         (r"Initializing a V1 LLM engine", "starting the worker"),
         (r"Starting to load model", "loading the weights"),
         (r"Loading weights took", "making room for conversations"),
-        (r"torch\.compile|Dynamo bytecode", "compiling the model"),
+        (r"for vLLM's torch\.compile", "compiling the model"),
         (r"init engine .* took", "warming up"),
     )
 )

@@ -43,11 +43,14 @@ def read_options(arguments: Sequence[str]) -> Options:
     model, question = _model_and_question(given, parser)
     if given.base_url is not None:
         _check_url(given.base_url, parser)
+    api_key = given.api_key or next(filter(None, map(os.environ.get, KEY_VARIABLES)), None)
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+        parser.error("--api-key: the key has characters that no header can hold")
     return Options(
         model=model,
         question=question,
         base_url=given.base_url,
-        api_key=given.api_key or next(filter(None, map(os.environ.get, KEY_VARIABLES)), None),
+        api_key=api_key,
         images=tuple(given.images),
         system=given.system,
         sampling=Sampling(given.temperature, given.top_p, given.max_tokens, given.seed),

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 from prompt_toolkit.input import create_input
 from prompt_toolkit.output import create_output
@@ -23,6 +22,8 @@ from qwenvl.terminal.screen import Screen
 from qwenvl.terminal.server import Server
 from qwenvl.terminal.session import INTERRUPTED, Session
 
+BUILT_IN = "the built-in small model, which knows coloured shapes and words"
+
 
 def run(options: Options, built_in: Callable[[], Path]) -> int:
     """Talk until the person leaves, or the questions end; the exit code.
@@ -34,7 +35,7 @@ def run(options: Options, built_in: Callable[[], Path]) -> int:
         return _run_in_process(options, built_in)
     server = Server(options.base_url, options.api_key, options.model)
     screen = Screen(sys.stdout, sys.stderr)
-    return asyncio.run(_talk(options, server, server.start, screen, sys.stdout, sys.stderr))
+    return asyncio.run(_talk(options, server, server.start, screen))
 
 
 def _run_in_process(options: Options, built_in: Callable[[], Path]) -> int:
@@ -43,11 +44,12 @@ def _run_in_process(options: Options, built_in: Callable[[], Path]) -> int:
     try:
         with printing_to(log) as (answers, notes):
             screen = Screen(answers, notes)
-            if options.model is None:
-                screen.note("no MODEL given: this is the built-in small model, which knows coloured shapes and words")
-            engine = InProcess(partial(vllm_engine, model, small=options.model is None))
+            is_small = options.model is None
+            engine = InProcess(partial(vllm_engine, model, small=is_small), BUILT_IN if is_small else None)
+            if is_small:
+                screen.note(f"no MODEL given: loading {BUILT_IN}")
             start = partial(_load, engine, log, screen)
-            code = asyncio.run(_talk(options, engine, start, screen, answers, notes))
+            code = asyncio.run(_talk(options, engine, start, screen))
     except EngineError as error:
         raise BackendError(f"{error}\nqwenvl: what the engine printed is in {log}") from error
     except BaseException:
@@ -66,20 +68,18 @@ async def _talk(
     backend: Backend,
     start: Callable[[], Awaitable[None]],
     screen: Screen,
-    answers: TextIO,
-    notes: TextIO,
 ) -> int:
     chat = Chat(backend, screen, options.sampling, options.system)
-    display = answers if answers.isatty() else notes
-    is_typed = options.question is None and sys.stdin.isatty() and display.isatty()
-    keyboard = create_input(sys.stdin) if is_typed else None
+    # Python has none where whoever started this process closed it.
+    display = screen.terminal if options.question is None and sys.stdin and sys.stdin.isatty() else None
+    keyboard = create_input(sys.stdin) if display else None
     session = Session(chat, keyboard)
     try:
         await session.begin(start, options.images)
         if options.question is not None:
             return await session.ask_once(options.question)
         if keyboard is None:
-            return await session.run(piped_lines(sys.stdin.fileno()))
+            return await session.run(piped_lines(sys.stdin.fileno())) if sys.stdin else 0
         screen.note(f"{backend.name}; /help lists commands, Ctrl-D leaves")
         return await session.run(typed_lines(keyboard, create_output(display)))
     except InterruptedByUser:

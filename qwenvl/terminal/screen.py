@@ -20,9 +20,13 @@ class Screen:
     Args:
         answers: for what the model says.
         notes: for everything else.
+
+    Attributes:
+        terminal: the one of the two that a person looks at; None where nobody does.
     """
 
     def __init__(self, answers: TextIO, notes: TextIO) -> None:
+        self.terminal = next((file for file in (answers, notes) if file.isatty()), None)
         self._answers = Console(file=answers, highlight=False, markup=False, emoji=False)
         self.notes = Console(file=notes, highlight=False, markup=False, emoji=False)
         self._last = "\n"
@@ -57,7 +61,6 @@ class Screen:
     def _write(self, text: str, style: str | None = None) -> None:
         if text:
             self._answers.print(text, style=style, end="", soft_wrap=True)
-            self._answers.file.flush()
             self._last = text[-1]
 
 
