@@ -18,7 +18,7 @@ import httpx
 
 from benchmarks import environment
 from qwenvl.demo.drawing import draw
-from qwenvl.demo.scenes import NEW_SHAPES
+from qwenvl.demo.scenes import NEW_SHAPES, Scene
 from qwenvl.demo.scores import Probe, lesson_probes, probes, score, table
 
 PICTURE_SIZE = 448
@@ -45,14 +45,18 @@ async def answers_of(client: httpx.AsyncClient, model: str, asked: Sequence[Prob
     return [task.result() for task in tasks]
 
 
+def picture_url(scene: Scene, size: tuple[int, int] = (PICTURE_SIZE, PICTURE_SIZE)) -> str:
+    """A data URL of the scene's picture, of so many pixels."""
+    png = io.BytesIO()
+    draw(scene, max(size)).resize(size).save(png, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+
+
 def request_of(probe: Probe, model: str) -> dict[str, Any]:
     """A chat completion that asks it."""
     content: list[dict[str, Any]] = []
     for scene in probe.scenes:
-        png = io.BytesIO()
-        draw(scene, PICTURE_SIZE).save(png, "PNG")
-        url = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
-        content.append({"type": "image_url", "image_url": {"url": url}})
+        content.append({"type": "image_url", "image_url": {"url": picture_url(scene)}})
     content.append({"type": "text", "text": probe.turn.question})
     message = {"role": "user", "content": content}
     return {"model": model, "messages": [message], "temperature": 0, "max_tokens": MAX_TOKENS}

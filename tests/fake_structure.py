@@ -7,7 +7,8 @@ from typing import Any
 from qwenvl.engine import Structure
 from qwenvl.errors import UserError
 
-WORDS = ("a", "0", "1", "7", "42", "yes", "no", "abc", "2024-01-31", "ab@cd.ef", "(1,2)", "Hello", "")
+BOX = "(100,200),(300,400)</box>"
+WORDS = ("a", "0", "1", "7", "42", "yes", "no", "abc", "2024-01-31", "ab@cd.ef", "(1,2)", "Hello", BOX, "")
 """What is tried as the answer to a regular expression."""
 
 _DEEPEST = 32

@@ -21,6 +21,8 @@ from qwenvl.api.chat.routes import ChatCompletions, chat_routes
 from qwenvl.api.completions.routes import Completions, completions_routes
 from qwenvl.api.cross_origin import cross_origin
 from qwenvl.api.gateway import Gateway
+from qwenvl.api.grounding.operation import GroundingSearch
+from qwenvl.api.grounding.routes import grounding_routes
 from qwenvl.api.lifecycle import Lifecycle
 from qwenvl.api.media.loader import ImageLoader
 from qwenvl.api.middleware import Authentication, BodyLimit, RequestBoundary, RequestLimits, Turns
@@ -113,6 +115,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     app.include_router(file_routes(batches))
     app.include_router(batch_routes(batches))
     app.include_router(completions_routes(completions))
+    app.include_router(grounding_routes(GroundingSearch(gateway)))
     app.include_router(tokenize_routes(gateway))
     app.include_router(models_routes(engine))
     app.include_router(adapter_routes(engine, settings.lora_dir))

@@ -133,6 +133,9 @@ COMPLETIONS = Surface(
 )
 """``POST /v1/completions``."""
 
+GROUNDING = Surface(refused={}, ignored=frozenset({"user"}))
+"""``POST /v1/grounding``."""
+
 TOKENIZE = Surface(
     refused={
         "chat_template": always,

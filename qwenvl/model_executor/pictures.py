@@ -31,15 +31,21 @@ def fit_image(image: PIL.Image.Image, image_size: int) -> PIL.Image.Image:
 
 def turned_upright(image: PIL.Image.Image) -> PIL.Image.Image:
     """The picture as its EXIF orientation says it is seen; as it is where that says nothing that can be read."""
-    turn = _TURNS.get(_orientation(image))
+    return turned(image, orientation_of(image))
+
+
+def turned(image: PIL.Image.Image, orientation: int) -> PIL.Image.Image:
+    """The picture that is seen where it is stored with this EXIF orientation, a number from 1, upright, to 8."""
+    turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
-def _orientation(image: PIL.Image.Image) -> int:
+def orientation_of(image: PIL.Image.Image) -> int:
+    """EXIF's orientation, from 1 to 8; 1 where there is none that can be read."""
     try:
         orientation = image.getexif().get(PIL.ExifTags.Base.Orientation)
     except Exception as error:
         # Whatever is wrong with the notes on a picture, the picture itself is decoded already.
         logger.info("EXIF of an image not read: %s", type(error).__name__)
         return 1
-    return orientation if isinstance(orientation, int) else 1
+    return orientation if isinstance(orientation, int) and orientation in _TURNS else 1

@@ -13,7 +13,16 @@ from openai.types.responses import response_create_params
 import qwenvl
 from qwenvl.api import Settings, create_app
 from qwenvl.api.chat.schemas import MAX_MESSAGES, MAX_PARTS
-from qwenvl.api.refused import CHAT, COMPLETIONS, DETOKENIZE, LOAD_ADAPTER, TOKENIZE, UNLOAD_ADAPTER, Surface
+from qwenvl.api.refused import (
+    CHAT,
+    COMPLETIONS,
+    DETOKENIZE,
+    GROUNDING,
+    LOAD_ADAPTER,
+    TOKENIZE,
+    UNLOAD_ADAPTER,
+    Surface,
+)
 from qwenvl.api.responses.parameters import REFUSED_FIELDS, RESPONSES
 from qwenvl.api.wire import MAX_SEED
 from qwenvl.chat.vocabulary import MAX_COMBINING_MARKS
@@ -28,6 +37,7 @@ SURFACES: Mapping[str, tuple[Surface, frozenset[str]]] = {
     "POST /v1/chat/completions": (CHAT, frozenset()),
     "POST /v1/completions": (COMPLETIONS, frozenset()),
     "POST /v1/responses": (RESPONSES, frozenset(REFUSED_FIELDS)),
+    "POST /v1/grounding": (GROUNDING, frozenset()),
     "POST /tokenize": (TOKENIZE, frozenset()),
     "POST /detokenize": (DETOKENIZE, frozenset()),
     "POST /v1/load_lora_adapter": (LOAD_ADAPTER, frozenset()),

@@ -1,22 +1,14 @@
 """Wire messages to a conversation. Images stay references: they are fetched once the prompt is known to fit."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from qwenvl.api.chat.schemas import ChatMessage, ContentPart, ImageUrl
+from qwenvl.api.grounding.boxes import BoxWriter
+from qwenvl.api.media.references import ImageReference
 from qwenvl.chat import Image, Message, Part, PromptFormat, Role, Text
 from qwenvl.chat.react import Call, Calling, Result
 from qwenvl.errors import UserError
-
-
-@dataclass(frozen=True, slots=True)
-class ImageReference:
-    """Where an image is, and which request field says so."""
-
-    url: str
-    param: str
-
 
 Conversation = list[Message[ImageReference] | Calling | Result]
 """One entry a wire message."""
@@ -32,8 +24,15 @@ _CALL_FIELDS = ("tool_calls", "function_call")
 _SHOWN_CALLS = 4
 
 
-def read_conversation(messages: Sequence[ChatMessage], prompt_format: PromptFormat) -> Conversation:
+def read_conversation(
+    messages: Sequence[ChatMessage], prompt_format: PromptFormat, boxes: BoxWriter | None = None
+) -> Conversation:
     """The conversation that the wire messages hold.
+
+    Args:
+        messages: as the request has them.
+        prompt_format: what they are to become.
+        boxes: writes those among their parts.
 
     Raises:
         UserError: a role, a part or a content that this server does not take, a tool's call without its result or a
@@ -48,7 +47,8 @@ def read_conversation(messages: Sequence[ChatMessage], prompt_format: PromptForm
             param="messages",
             code="invalid_value",
         )
-    conversation = [_read_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    boxes = boxes or BoxWriter()
+    conversation = [_read_message(message, boxes, f"messages[{i}]") for i, message in enumerate(messages)]
     _check_results(messages, conversation)
     return conversation
 
@@ -66,16 +66,16 @@ def texts_of(conversation: Conversation) -> Iterator[tuple[str, str]]:
                 yield from ((f"messages[{i}].content", part.text) for part in parts if isinstance(part, Text))
 
 
-def _read_message(message: ChatMessage, path: str) -> Message[ImageReference] | Calling | Result:
+def _read_message(message: ChatMessage, boxes: BoxWriter, path: str) -> Message[ImageReference] | Calling | Result:
     if message.role in _RESULT_ROLES:
-        return _read_result(message, path)
+        return _read_result(message, boxes, path)
     role = _read_role(message.role, path)
     for name in _CALL_FIELDS:
         if getattr(message, name) and role is not Role.ASSISTANT:
             _refuse(f"{path}.{name}", "belongs in assistant messages.")
     if message.tool_calls or message.function_call:
-        return _read_calling(message, path)
-    parts = tuple(_read_content(message, role, f"{path}.content"))
+        return _read_calling(message, boxes, path)
+    parts = tuple(_read_content(message, role, boxes, f"{path}.content"))
     # A model may answer with nothing, and that answer must be fit to be sent back as a past turn.
     if role is not Role.ASSISTANT and not any(isinstance(part, Image) or part.text for part in parts):
         _refuse(f"{path}.content", "must not be empty.")
@@ -89,10 +89,10 @@ def _read_role(name: str, path: str) -> Role:
     _refuse(f"{path}.role", f"messages with the role {_shorten(name)} do not exist. It must be one of {known}.", ": ")
 
 
-def _read_calling(message: ChatMessage, path: str) -> Calling:
+def _read_calling(message: ChatMessage, boxes: BoxWriter, path: str) -> Calling:
     if message.tool_calls and message.function_call:
         _refuse(f"{path}.function_call", "cannot be combined with tool_calls. Give one of them.")
-    thought = "" if message.content is None else _read_text(message, Role.ASSISTANT, f"{path}.content")
+    thought = "" if message.content is None else _read_text(message, Role.ASSISTANT, boxes, f"{path}.content")
     if message.function_call:
         # Calls of the older kind have no ids: their results name the function.
         name = message.function_call.name
@@ -106,12 +106,12 @@ def _read_calling(message: ChatMessage, path: str) -> Calling:
     return Calling(thought, calls)
 
 
-def _read_result(message: ChatMessage, path: str) -> Result:
+def _read_result(message: ChatMessage, boxes: BoxWriter, path: str) -> Result:
     name = _result_field(message)
     call_id = getattr(message, name)
     if call_id is None:
         raise UserError(f"{path}.{name} is required.", param=f"{path}.{name}", code="missing_required_parameter")
-    return Result(call_id, _read_text(message, None, f"{path}.content"))
+    return Result(call_id, _read_text(message, None, boxes, f"{path}.content"))
 
 
 def _result_field(message: ChatMessage) -> str:
@@ -144,11 +144,13 @@ def _refuse_waiting(waiting: set[str], message: ChatMessage, i: int) -> None:
     _refuse(f"messages[{i}].{field}", f"must be followed by {role} messages with all results. Missing: {missing}.")
 
 
-def _read_text(message: ChatMessage, role: Role | None, path: str) -> str:
-    return "".join(part.text for part in _read_content(message, role, path) if isinstance(part, Text))
+def _read_text(message: ChatMessage, role: Role | None, boxes: BoxWriter, path: str) -> str:
+    return "".join(part.text for part in _read_content(message, role, boxes, path) if isinstance(part, Text))
 
 
-def _read_content(message: ChatMessage, role: Role | None, path: str) -> Iterator[Part[ImageReference]]:
+def _read_content(
+    message: ChatMessage, role: Role | None, boxes: BoxWriter, path: str
+) -> Iterator[Part[ImageReference]]:
     if message.content is None:
         raise UserError(
             f"{path} is required: a string or a list of parts.", param=path, code="missing_required_parameter"
@@ -159,10 +161,10 @@ def _read_content(message: ChatMessage, role: Role | None, path: str) -> Iterato
     if not message.content:
         raise UserError(f"{path} must have at least one part.", param=path, code="invalid_value")
     for i, part in enumerate(message.content):
-        yield _read_part(part, role, f"{path}[{i}]")
+        yield _read_part(part, role, boxes, f"{path}[{i}]")
 
 
-def _read_part(part: ContentPart, role: Role | None, path: str) -> Part[ImageReference]:
+def _read_part(part: ContentPart, role: Role | None, boxes: BoxWriter, path: str) -> Part[ImageReference]:
     if part.type == "text":
         if part.text is None:
             raise UserError(f"{path}.text is required.", param=f"{path}.text", code="missing_required_parameter")
@@ -170,9 +172,14 @@ def _read_part(part: ContentPart, role: Role | None, path: str) -> Part[ImageRef
     if part.type == "image_url":
         if role is not Role.USER:
             raise UserError(f"{path}: images belong in user messages.", param=path, code="invalid_value")
+        boxes.saw_picture()
         return Image(_read_image(part.image_url, f"{path}.image_url"))
+    if part.type == "box":
+        if role not in (Role.USER, Role.ASSISTANT):
+            raise UserError(f"{path}: boxes belong in user and assistant messages.", param=path, code="invalid_value")
+        return Text(boxes.write(part, path))
     raise UserError(
-        f"{path}.type must be 'text' or 'image_url', not {_shorten(part.type)}.",
+        f"{path}.type must be 'text', 'image_url' or 'box', not {_shorten(part.type)}.",
         param=f"{path}.type",
         code="invalid_value",
     )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from qwenvl.api.grounding.objects import FindingObject
 from qwenvl.api.prompt_logprobs import PromptLogprobs
 from qwenvl.engine import FinishReason
 
@@ -57,6 +58,7 @@ class AssistantMessage(BaseModel):
     refusal: None
     tool_calls: list[ToolCall] = []
     function_call: FunctionCall | None = None
+    grounding: list[FindingObject] = []
 
 
 class Choice(BaseModel):
@@ -98,6 +100,7 @@ class ChoiceDelta(BaseModel):
     content: str | None = ""
     tool_calls: list[ToolCallDelta] = []
     function_call: FunctionCallDelta | None = None
+    grounding: list[FindingObject] = []
 
 
 class ChunkChoice(BaseModel):

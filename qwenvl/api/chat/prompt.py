@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import anyio.to_thread
 
-from qwenvl.api.chat.conversation import ImageReference, read_conversation, texts_of
+from qwenvl.api.chat.conversation import read_conversation, texts_of
 from qwenvl.api.chat.schemas import ChatMessage, PromptFields
 from qwenvl.api.chat.tools import NO_TOOLS, OfferedTools, check_tools_fit
+from qwenvl.api.grounding.boxes import BoxWriter
+from qwenvl.api.grounding.objects import SizeObject
 from qwenvl.api.long_texts import naming, refuse_hopeless
+from qwenvl.api.media.references import ImageReference
 from qwenvl.api.sampling import check_prompt_fits
 from qwenvl.chat import Message, PromptFormat, images_of, render
 from qwenvl.chat.react import Start, uses_tools, write_react
@@ -25,12 +28,15 @@ class Prompt:
         images: where they are, in the order of their pairs.
         length: tokens once every image has its positions.
         start: where in the form of tools the answer begins; None where the answer is plain text.
+        needs_sizes: some box is in pixels, and stands there as the longest there is until the prompt is read again
+            with the sizes of its pictures.
     """
 
     token_ids: tuple[int, ...]
     images: tuple[ImageReference, ...]
     length: int
     start: Start | None = None
+    needs_sizes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ async def read_prompt(
     max_images: int,
     last_turn: LastTurn = LastTurn(),
     offered: OfferedTools = NO_TOOLS,
+    sizes: Sequence[SizeObject] | None = None,
 ) -> Prompt:
     """Read and render the wire messages, in a thread: there may be a great many of them, and long ones.
 
@@ -64,12 +71,15 @@ async def read_prompt(
         max_images: the server's limit; the model's own holds where it is lower.
         last_turn: how the prompt ends.
         offered: the tools that the model is told of.
+        sizes: of the pictures; None where they are not loaded yet.
 
     Raises:
         ContextLengthError: they leave no room for an answer.
         UserError: a message that this server does not take, or too many images; ``param`` is the field.
     """
-    return await anyio.to_thread.run_sync(_read_prompt, messages, info, prompt_format, max_images, last_turn, offered)
+    return await anyio.to_thread.run_sync(
+        _read_prompt, messages, info, prompt_format, max_images, last_turn, offered, sizes
+    )
 
 
 def read_prompt_format(wire: PromptFields, info: ModelInfo) -> PromptFormat:
@@ -131,9 +141,11 @@ def render_messages(
     max_images: int,
     last_turn: LastTurn = LastTurn(),
     offered: OfferedTools = NO_TOOLS,
+    sizes: Sequence[SizeObject] | None = None,
 ) -> Prompt:
     """As :func:`read_prompt`, here and now, and the prompt may be somewhat longer than the context."""
-    conversation = read_conversation(messages, prompt_format)
+    boxes = BoxWriter(sizes)
+    conversation = read_conversation(messages, prompt_format, boxes)
     plain = [entry for entry in conversation if isinstance(entry, Message)]
     check_tools_fit(offered, plain, prompt_format, is_answer_open=last_turn.opens_answer)
     images = tuple(images_of(plain))
@@ -149,7 +161,7 @@ def render_messages(
             continue_final_message=written.continue_final,
         )
     start = written.start if offered.tools or uses_tools(conversation) else None
-    return Prompt(rendered.token_ids, images, rendered.length(info.tokens_per_image), start)
+    return Prompt(rendered.token_ids, images, rendered.length(info.tokens_per_image), start, boxes.needs_sizes)
 
 
 def _read_prompt(
@@ -159,7 +171,8 @@ def _read_prompt(
     max_images: int,
     last_turn: LastTurn,
     offered: OfferedTools,
+    sizes: Sequence[SizeObject] | None,
 ) -> Prompt:
-    prompt = render_messages(messages, info, prompt_format, max_images, last_turn, offered)
+    prompt = render_messages(messages, info, prompt_format, max_images, last_turn, offered, sizes)
     check_prompt_fits(prompt.length, info)
     return prompt

@@ -1,4 +1,4 @@
-"""The text of one answer as OpenAI's deltas: content, and calls where tools were offered."""
+"""The text of one answer as OpenAI's deltas: content, findings, and calls where tools were offered."""
 
 import uuid
 from collections.abc import Iterable
@@ -12,6 +12,8 @@ from qwenvl.api.chat.objects import (
     ToolCall,
     ToolCallDelta,
 )
+from qwenvl.api.grounding.findings import FindingsReader, Grounding
+from qwenvl.api.grounding.objects import FindingObject
 from qwenvl.chat.react import OBSERVATION_STOPS, Start
 from qwenvl.chat.react_parser import CallStarted, Event, ReActParser, Said
 from qwenvl.engine import Delta
@@ -39,20 +41,32 @@ class AnswerReader:
 
     Args:
         form: None where the whole text is content.
+        grounding: how its findings are told; None where none are.
+        before: text that stands before the answer in its message.
     """
 
-    def __init__(self, form: ToolForm | None) -> None:
+    def __init__(self, form: ToolForm | None, grounding: Grounding | None = None, before: str = "") -> None:
+        assert form is None or grounding is None, "read_grounding() refuses tools"
         self._form = form
+        self._findings = FindingsReader(grounding, before) if grounding is not None else None
         self._parser = ReActParser(form.names, form.start) if form is not None else None
 
     def read(self, delta: Delta) -> list[ChoiceDelta]:
         """What is new, in the order of the text."""
+        if self._findings is not None:
+            return self._read_findings(delta, self._findings)
         if self._parser is None:
             return [ChoiceDelta(content=delta.text)] if delta.text else []
         events = self._parser.feed(delta.text)
         if delta.finish_reason is not None:
             events += self._parser.finish(cut=self._is_cut(delta))
         return [self._write(event) for event in events]
+
+    def _read_findings(self, delta: Delta, findings: FindingsReader) -> list[ChoiceDelta]:
+        read = findings.read(delta)
+        if read.findings:
+            return [ChoiceDelta(content=read.text, grounding=read.findings)]
+        return [ChoiceDelta(content=read.text)] if read.text else []
 
     def finish_reason(self, delta: Delta) -> ChatFinishReason:
         """Why the answer ended, once its last delta has been read: with a whole call, whatever came after."""
@@ -95,15 +109,18 @@ class ReadMessage:
     content: str | None
     tool_calls: list[ToolCall]
     function_call: FunctionCall | None
+    findings: list[FindingObject]
 
 
 def join(deltas: Iterable[ChoiceDelta]) -> ReadMessage:
     """The message that the deltas of one answer make."""
     contents: list[str] = []
     arguments: list[str] = []
+    findings: list[FindingObject] = []
     call_id = name = None
     for delta in deltas:
         contents.append(delta.content or "")
+        findings += delta.grounding
         for call in delta.tool_calls:
             call_id = call.id or call_id
         for function in (*(call.function for call in delta.tool_calls), delta.function_call):
@@ -112,8 +129,9 @@ def join(deltas: Iterable[ChoiceDelta]) -> ReadMessage:
                 arguments.append(function.arguments)
     content = "".join(contents)
     if name is None:
-        return ReadMessage(content, [], None)
+        return ReadMessage(content, [], None, findings)
     function_call = FunctionCall(name=name, arguments="".join(arguments))
     if call_id is None:
-        return ReadMessage(content or None, [], function_call)
-    return ReadMessage(content or None, [ToolCall(id=call_id, type="function", function=function_call)], None)
+        return ReadMessage(content or None, [], function_call, findings)
+    calls = [ToolCall(id=call_id, type="function", function=function_call)]
+    return ReadMessage(content or None, calls, None, findings)

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
@@ -17,6 +18,7 @@ from qwenvl.api.chat.tools import OfferedTools, read_tools, refuse_structured, s
 from qwenvl.api.chat.translation import AnswerHeader, collect, fingerprint, stream
 from qwenvl.api.context import RequestContext
 from qwenvl.api.gateway import Gateway
+from qwenvl.api.grounding.findings import read_grounding, refuse_tools, size_of, with_confidences
 from qwenvl.api.openapi import request_body
 from qwenvl.api.operation import respond
 from qwenvl.api.prompt_logprobs import PromptReader, write_prompt_logprobs
@@ -103,7 +105,8 @@ class ChatCompletions:
         offered = await read_tools(wire)
         refuse_structured(offered, structure)
         prompt_format = read_prompt_format(wire, info)
-        prompt = await read_prompt(
+        prompt_of = partial(
+            read_prompt,
             wire.messages,
             info,
             prompt_format,
@@ -111,6 +114,7 @@ class ChatCompletions:
             last_turn=read_last_turn(wire, wire.messages, prompt_format),
             offered=offered,
         )
+        prompt = await prompt_of()
         sampling = read_sampling(
             wire,
             info,
@@ -121,9 +125,13 @@ class ChatCompletions:
             structure=offered.structure or structure,
         )
         form = _form(prompt, offered, sampling)
+        refuse_tools(wire.grounding, offers_tools=form is not None)
         if form is not None:
             sampling = stop_before_observation(sampling)
-        images = await self._gateway.images.load(prompt.images, info.image_size)
+        pictures = await self._gateway.images.load(prompt.images, info.image_size)
+        if prompt.needs_sizes:
+            prompt = await prompt_of(sizes=[size_of(picture) for picture in pictures])
+        grounding = read_grounding(wire.grounding, pictures, sampling, info.vocabulary)
         header = AnswerHeader(
             model=wire.model,
             system_fingerprint=fingerprint(info),
@@ -135,14 +143,16 @@ class ChatCompletions:
             service_tier="default" if wire.service_tier is not None else None,
             form=form,
             echo=echoed_text(wire.messages) if wire.echo else "",
+            grounding=grounding,
+            shows_logprobs=sampling.logprobs is not None,
             id=f"chatcmpl-{wire.request_id or uuid.uuid4().hex}",
         )
         request = GenerationRequest(
             # Not the answer's id, which the client may have chosen: two requests in flight must not share it.
             f"chat-{uuid.uuid4().hex}",
             prompt.token_ids,
-            images,
-            sampling,
+            tuple(picture.image for picture in pictures),
+            with_confidences(sampling, grounding),
             priority=context.priority + (wire.priority or 0),
             cache_salt=wire.cache_salt,
             trace_headers=context.trace_headers,

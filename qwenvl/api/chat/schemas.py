@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, Tag
 
 from qwenvl.api.chat.tool_schemas import FunctionCall, ToolCalls, ToolFields
+from qwenvl.api.grounding.schemas import BoxFields, GroundingFields
 from qwenvl.api.structure import StructureFields
 from qwenvl.api.wire import (
     MAX_LOGPROBS,
@@ -28,8 +29,8 @@ class ImageUrl(WireModel):
     detail: str | None = None
 
 
-class ContentPart(WireModel):
-    """One part of a message. ``type`` says which of the other fields counts."""
+class ContentPart(BoxFields):
+    """One part of a message. ``type`` says which of the other fields count."""
 
     type: str
     text: str | None = None
@@ -112,7 +113,14 @@ class PromptFields(WireModel):
 
 
 class ChatCompletionRequest(
-    PromptFields, ToolFields, SamplingFields, StructureFields, StreamFields, ServingFields, IgnoredChatFields
+    PromptFields,
+    ToolFields,
+    SamplingFields,
+    StructureFields,
+    StreamFields,
+    ServingFields,
+    GroundingFields,
+    IgnoredChatFields,
 ):
     """``POST /v1/chat/completions``."""
 

@@ -23,6 +23,7 @@ from qwenvl.api.chat.objects import (
     TopLogprob,
 )
 from qwenvl.api.chat.reading import AnswerReader, ToolForm, join
+from qwenvl.api.grounding.findings import Grounding
 from qwenvl.api.prompt_logprobs import LOWEST_LOGPROB, token_text
 from qwenvl.chat import Vocabulary
 from qwenvl.engine import Delta, ModelInfo, PositionLogprobs, Step, TokenLogprob, Usage
@@ -38,6 +39,8 @@ class AnswerHeader:
     Attributes:
         form: None where the whole text is content.
         echo: content to begin each answer with; it is none of the model's, so nothing in it is a call.
+        grounding: how findings are told; None where none are.
+        shows_logprobs: off where they were asked of the engine for confidences alone.
     """
 
     model: str
@@ -49,6 +52,8 @@ class AnswerHeader:
     tokens_as_ids: bool = False
     form: ToolForm | None = None
     echo: str = ""
+    grounding: Grounding | None = None
+    shows_logprobs: bool = True
     service_tier: Literal["default"] | None = None
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
@@ -56,6 +61,16 @@ class AnswerHeader:
     @property
     def with_token_ids(self) -> bool:
         return self.prompt_token_ids is not None
+
+    def reader(self) -> AnswerReader:
+        """Reads one of the answers."""
+        return AnswerReader(self.form, self.grounding, self.echo)
+
+    def logprobs_of(self, delta: Delta) -> ChoiceLogprobs | None:
+        """The log probabilities to show."""
+        if not self.shows_logprobs:
+            return None
+        return write_logprobs(delta.logprobs, self.vocabulary, tokens_as_ids=self.tokens_as_ids)
 
 
 def fingerprint(info: ModelInfo) -> str:
@@ -102,7 +117,7 @@ async def stream(steps: AsyncIterator[Step], header: AnswerHeader) -> AsyncGener
     opened = False
     frames = _ContentFrames(header)
     unfinished = set(range(header.n))
-    readers = [AnswerReader(header.form) for _ in range(header.n)]
+    readers = [header.reader() for _ in range(header.n)]
     async for step in steps:
         if not opened:
             opened = True
@@ -165,14 +180,14 @@ class _Answer:
     stop_reason: str | int | None = None
 
     def __post_init__(self) -> None:
-        self.reader = AnswerReader(self.header.form)
+        self.reader = self.header.reader()
         self.deltas = _echo(self.header)
 
     def add(self, delta: Delta) -> None:
         self.deltas += self.reader.read(delta)
         self.token_ids += delta.token_ids
         # As they come: all of them at the end would keep the event loop for seconds.
-        written = write_logprobs(delta.logprobs, self.header.vocabulary, tokens_as_ids=self.header.tokens_as_ids)
+        written = self.header.logprobs_of(delta)
         if self.logprobs is None:
             self.logprobs = written
         elif written is not None:
@@ -185,7 +200,7 @@ class _Answer:
             raise _cut_short()
         choice = Choice(
             index=index,
-            message=_message(self.deltas),
+            message=_message(self.deltas, self.header),
             logprobs=self.logprobs,
             finish_reason=self.finish_reason,
             stop_reason=self.stop_reason,
@@ -195,13 +210,15 @@ class _Answer:
         return choice
 
 
-def _message(deltas: Sequence[ChoiceDelta]) -> AssistantMessage:
+def _message(deltas: Sequence[ChoiceDelta], header: AnswerHeader) -> AssistantMessage:
     read = join(deltas)
     message = AssistantMessage(role="assistant", content=read.content, refusal=None)
     if read.tool_calls:
         message.tool_calls = read.tool_calls
     if read.function_call is not None:
         message.function_call = read.function_call
+    if header.grounding is not None:
+        message.grounding = read.findings
     return message
 
 
@@ -214,7 +231,7 @@ class _ContentFrames:
     def __init__(self, header: AnswerHeader) -> None:
         self._header = header
         self._frames: dict[int, tuple[str, str]] = {}
-        self._is_plain = header.form is None and not header.with_token_ids
+        self._is_plain = header.form is None and header.grounding is None and not header.with_token_ids
 
     def hold(self, delta: Delta) -> bool:
         """Whether all that is to be told of ``delta`` is its text."""
@@ -249,19 +266,23 @@ def _opening(header: AnswerHeader) -> Iterator[ChatCompletionChunk]:
 
 
 def _echo(header: AnswerHeader) -> list[ChoiceDelta]:
+    if header.grounding is not None and header.grounding.cleans_text:
+        # What is cleaned comes out of the reader.
+        return []
     return [ChoiceDelta(content=header.echo)] if header.echo else []
 
 
 def _chunk_choices(delta: Delta, reader: AnswerReader, header: AnswerHeader) -> Iterator[ChunkChoice]:
     """What is new of one answer, then its end. Tokens whose text is still held back travel with an empty content."""
     written = reader.read(delta)
-    shows_tokens = bool(delta.token_ids) and (header.with_token_ids or delta.logprobs is not None)
+    logprobs = header.logprobs_of(delta)
+    shows_tokens = bool(delta.token_ids) and (header.with_token_ids or logprobs is not None)
     if not written and shows_tokens:
         written = [ChoiceDelta(content="")]
     for i, part in enumerate(written):
         choice = ChunkChoice(index=delta.index, delta=part, logprobs=None, finish_reason=None)
         if i == 0:
-            choice.logprobs = write_logprobs(delta.logprobs, header.vocabulary, tokens_as_ids=header.tokens_as_ids)
+            choice.logprobs = logprobs
         if i == 0 and header.with_token_ids:
             choice.token_ids = list(delta.token_ids)
         yield choice

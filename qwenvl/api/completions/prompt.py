@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import anyio.to_thread
 
-from qwenvl.api.chat.conversation import ImageReference
 from qwenvl.api.chat.prompt import Prompt, check_image_count
 from qwenvl.api.completions.schemas import CompletionRequest
 from qwenvl.api.long_texts import naming, refuse_hopeless
+from qwenvl.api.media.references import ImageReference
 from qwenvl.api.sampling import check_prompt_fits
 from qwenvl.api.validation import shorten
 from qwenvl.chat import Image, Message, Role, Text, render_raw

@@ -9,13 +9,13 @@ from fastapi.responses import Response
 
 from qwenvl.api.chat.prompt import Prompt, shown_token_ids
 from qwenvl.api.chat.translation import fingerprint
-from qwenvl.api.completions.merging import merged
 from qwenvl.api.completions.objects import Completion
 from qwenvl.api.completions.prompt import read_prompts
 from qwenvl.api.completions.schemas import DEFAULT_MAX_TOKENS, MAX_PROMPTS, CompletionRequest
 from qwenvl.api.completions.translation import Wanted, collect, stream
 from qwenvl.api.context import RequestContext
 from qwenvl.api.gateway import Gateway
+from qwenvl.api.merging import merged
 from qwenvl.api.openapi import request_body
 from qwenvl.api.operation import respond
 from qwenvl.api.refused import COMPLETIONS
@@ -99,12 +99,12 @@ class Completions:
         structure = await structure_of(wire)
         options = [self._read_sampling(wire, prompt, structure) for prompt in prompts]
         references = [reference for prompt in prompts for reference in prompt.images]
-        images = iter(await self._gateway.images.load(references, info.image_size))
+        pictures = iter(await self._gateway.images.load(references, info.image_size))
         requests = [
             GenerationRequest(
                 f"cmpl-{uuid.uuid4().hex}",
                 prompt.token_ids,
-                tuple(next(images) for _ in prompt.images),
+                tuple(next(pictures).image for _ in prompt.images),
                 sampling,
                 priority=context.priority + (wire.priority or 0),
                 cache_salt=wire.cache_salt,

@@ -8,13 +8,14 @@ import io
 import logging
 import re
 import warnings
+from dataclasses import dataclass
 
 import PIL.Image
 import PIL.ImageFile
 import PIL.TiffImagePlugin
 
 from qwenvl.api.media.containers import is_crumbled
-from qwenvl.model_executor.pictures import fit_image, turned_upright
+from qwenvl.model_executor.pictures import fit_image, orientation_of, turned, turned_upright
 
 logger = logging.getLogger(__name__)
 
@@ -72,22 +73,45 @@ def decode_picture(content: bytes, max_pixels: int, *, upright: bool) -> PIL.Ima
     return turned_upright(image) if upright else image
 
 
-def fitted_bytes(content: bytes, max_pixels: int, image_size: int, *, upright: bool) -> bytes:
-    """Decode a picture and fit it: RGB, ``image_size`` square, row by row.
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A picture as the model sees it, and what it was before. Nobody can change it; its length is that of its pixels.
+
+    Attributes:
+        pixels: RGB, row by row.
+        width: pixels of the picture as people see it.
+        height: likewise.
+        orientation: EXIF's number, by which it was turned; 1 where it was not.
+    """
+
+    pixels: bytes
+    width: int
+    height: int
+    orientation: int
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def fit_picture(content: bytes, max_pixels: int, image_size: int, *, upright: bool) -> Fitted:
+    """Decode a picture and fit it to a square of ``image_size``.
 
     Raises:
         PictureError: as :func:`decode_picture`.
     """
-    image = decode_picture(content, max_pixels, upright=upright)
+    image = decode_picture(content, max_pixels, upright=False)
+    orientation = orientation_of(image) if upright else 1
+    # Not kept beside the picture that it is turned into.
+    image = turned(image, orientation)
     try:
-        return fit_image(image, image_size).tobytes()
+        return Fitted(fit_image(image, image_size).tobytes(), image.width, image.height, orientation)
     except (ValueError, OSError, SyntaxError, MemoryError) as error:
         raise _damaged(error) from None
 
 
-def fitted_image(pixels: bytes, image_size: int) -> PIL.Image.Image:
-    """The picture that :func:`fitted_bytes` wrote: a new one, which its owner may change."""
-    return PIL.Image.frombytes("RGB", (image_size, image_size), pixels)
+def fitted_image(fitted: Fitted, image_size: int) -> PIL.Image.Image:
+    """The picture as :func:`fit_picture` left it: a new one, which its owner may change."""
+    return PIL.Image.frombytes("RGB", (image_size, image_size), fitted.pixels)
 
 
 def _open(content: bytes, max_pixels: int) -> PIL.ImageFile.ImageFile:

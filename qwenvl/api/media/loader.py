@@ -17,12 +17,19 @@ from typing import TypeVar
 
 import PIL.Image
 
-from qwenvl.api.chat.conversation import ImageReference
 from qwenvl.api.media.cache import Key, PictureCache, SharedWork
 from qwenvl.api.media.connecting import FetchError, ResponseTooLargeError
 from qwenvl.api.media.data_urls import ContentTooLargeError, DataUrlError, decode_data_url
-from qwenvl.api.media.decoding import PictureError, count_pixels, fitted_bytes, fitted_image
+from qwenvl.api.media.decoding import (
+    Fitted,
+    PictureError,
+    count_pixels,
+    decode_picture,
+    fit_picture,
+    fitted_image,
+)
 from qwenvl.api.media.fetching import Fetcher
+from qwenvl.api.media.references import ImageReference
 from qwenvl.api.media.slots import FetchSlots
 from qwenvl.api.media.urls import Target, UrlError, read_url
 from qwenvl.api.settings import Settings
@@ -34,6 +41,25 @@ ResultT = TypeVar("ResultT")
 
 MAX_FETCHES = 4
 """Images of one request fetched at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image of a request.
+
+    Attributes:
+        image: as the model sees it; whoever has it may change it.
+        width: pixels of the picture as people see it, turned upright where that is asked for.
+        height: likewise.
+        orientation: EXIF's number, by which it was turned; 1 where it was not.
+        file: the encoded picture, where it was to be kept.
+    """
+
+    image: PIL.Image.Image
+    width: int
+    height: int
+    orientation: int
+    file: bytes | None = None
 
 
 class ImageLoader:
@@ -51,24 +77,27 @@ class ImageLoader:
         self._threads = ThreadPoolExecutor(settings.image_threads, "images")
         self._free_threads = asyncio.Semaphore(settings.image_threads)
         self._large = asyncio.Lock()
-        self._cache = PictureCache(settings.image_cache_bytes)
-        self._decoding = SharedWork()
+        self._cache: PictureCache[Fitted] = PictureCache(settings.image_cache_bytes)
+        self._decoding: SharedWork[Fitted] = SharedWork()
 
-    async def load(self, references: Sequence[ImageReference], image_size: int) -> tuple[PIL.Image.Image, ...]:
+    async def load(
+        self, references: Sequence[ImageReference], image_size: int, *, keep_files: bool = False
+    ) -> tuple[Picture, ...]:
         """Load all images of a request at the same time, of which at most ``MAX_FETCHES`` are fetched.
 
         Args:
             references: where the images are.
             image_size: side of the square, in pixels, that each is fitted to as soon as it is decoded: no more
                 pictures of full size exist than threads decode.
+            keep_files: hand out the encoded pictures too, as long as those are fetched and held anyway.
 
         Returns:
-            Pictures as the model sees them, in the order of ``references``; the caller may change them.
+            Pictures in the order of ``references``.
 
         Raises:
             ImageError: one of them is refused; ``param`` says which.
         """
-        request = _Request(image_size)
+        request = _Request(image_size, keep_files)
         # All are read before the first is fetched: a request that is refused anyway fetches nothing.
         sources = [self._read(reference) for reference in references]
         outcome = await _all_or_refusal(
@@ -83,6 +112,22 @@ class ImageLoader:
             finally:
                 del outcome
         return outcome
+
+    async def large_picture(self, file: bytes, longest: int) -> PIL.Image.Image:
+        """A picture of a request as people see it: RGB, made smaller where a side has more than ``longest`` pixels.
+
+        Args:
+            file: the encoded picture, which was decoded before.
+            longest: side in pixels.
+        """
+        async with self._large:
+            return await self._in_thread(self._shrink, file, longest)
+
+    def _shrink(self, file: bytes, longest: int) -> PIL.Image.Image:
+        upright = self._settings.apply_exif_orientation
+        image = decode_picture(file, self._settings.max_image_pixels, upright=upright).convert("RGB")
+        image.thumbnail((longest, longest))
+        return image
 
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -105,17 +150,17 @@ class ImageLoader:
 
     async def _load(
         self, target: Target | None, reference: ImageReference, request: "_Request"
-    ) -> "PIL.Image.Image | ImageError":
+    ) -> "Picture | ImageError":
         """The picture, or why it is refused: as a value, since an exception keeps what its frames held."""
         try:
             if target is None:
                 url = reference.url.strip()
                 read = partial(decode_data_url, url, self._settings.max_image_bytes)
-                return await self._picture(read, request.image_size)
+                return await self._picture(read, request)
             # Both are held until it is decoded, so that what was fetched does not pile up either.
             async with request.fetches, self._slots.slot(request, target.host):
                 content = await self._fetch(target, reference)
-                return await self._picture(lambda: content, request.image_size)
+                return await self._picture(lambda: content, request)
         except DataUrlError as error:
             refusal = _bad_url(reference, f" {error}")
         except PictureError as error:
@@ -143,31 +188,33 @@ class ImageLoader:
                 f"{self._settings.image_timeout:g} seconds.",
             ) from None
 
-    async def _picture(self, read: Callable[[], bytes], image_size: int) -> PIL.Image.Image:
+    async def _picture(self, read: Callable[[], bytes], request: "_Request") -> Picture:
         # Every change of threads costs milliseconds on a machine that is busy: two for a new picture, one for a known.
-        picture = await self._in_thread(self._examine, read, image_size)
+        examined = await self._in_thread(self._examine, read, request.image_size)
         # Looked for again: whoever decoded it meanwhile is done.
-        known = picture.pixels or self._cache.get(picture.key)
-        pixels = known or await self._decoding.run(picture.key, partial(self._decode, picture))
-        return fitted_image(pixels, image_size)
+        known = examined.fitted or self._cache.get(examined.key)
+        fitted = known or await self._decoding.run(examined.key, partial(self._decode, examined))
+        image = fitted_image(fitted, request.image_size)
+        file = examined.content if request.keeps_files else None
+        return Picture(image, fitted.width, fitted.height, fitted.orientation, file)
 
     def _examine(self, read: Callable[[], bytes], image_size: int) -> "_Examined":
         content = read()
         key = (hashlib.sha256(content).digest(), image_size, self._settings.apply_exif_orientation)
-        pixels = self._cache.get(key)
-        count = 0 if pixels else count_pixels(content, self._settings.max_image_pixels)
-        return _Examined(content, key, pixels, count)
+        fitted = self._cache.get(key)
+        count = 0 if fitted else count_pixels(content, self._settings.max_image_pixels)
+        return _Examined(content, key, fitted, count)
 
-    async def _decode(self, picture: "_Examined") -> bytes:
+    async def _decode(self, picture: "_Examined") -> Fitted:
         max_pixels = self._settings.max_image_pixels
         # Large ones one at a time: all threads together hold less than two of the largest pictures that are allowed.
         large = picture.count > max_pixels // self._settings.image_threads
         _, image_size, upright = picture.key
-        work = partial(fitted_bytes, picture.content, max_pixels, image_size, upright=upright)
+        work = partial(fit_picture, picture.content, max_pixels, image_size, upright=upright)
         async with self._large if large else nullcontext():
-            pixels = await self._in_thread(work)
-        self._cache.put(picture.key, pixels)
-        return pixels
+            fitted = await self._in_thread(work)
+        self._cache.put(picture.key, fitted)
+        return fitted
 
     async def _in_thread(self, work: Callable[..., ResultT], *args: object) -> ResultT:
         """Run ``work`` in one of the threads.
@@ -187,25 +234,24 @@ class ImageLoader:
 
 @dataclass(frozen=True, slots=True)
 class _Examined:
-    """An encoded picture: its key, its pixels where the cache has them, else how many it will have."""
+    """An encoded picture: its key, the fitted one where the cache has it, else how many pixels it will have."""
 
     content: bytes
     key: Key
-    pixels: bytes | None
+    fitted: Fitted | None
     count: int
 
 
 class _Request:
     """What the images of one request have in common."""
 
-    def __init__(self, image_size: int) -> None:
+    def __init__(self, image_size: int, keeps_files: bool) -> None:
         self.image_size = image_size
+        self.keeps_files = keeps_files
         self.fetches = asyncio.Semaphore(MAX_FETCHES)
 
 
-async def _all_or_refusal(
-    tasks: "list[asyncio.Task[PIL.Image.Image | ImageError]]",
-) -> tuple[PIL.Image.Image, ...] | ImageError:
+async def _all_or_refusal(tasks: "list[asyncio.Task[Picture | ImageError]]") -> tuple[Picture, ...] | ImageError:
     """All pictures, or the first refusal, at which the others are given up."""
     pending = set(tasks)
     try:

@@ -9,6 +9,7 @@ from qwenvl.api.responses.items import PlacedItem
 from qwenvl.api.responses.objects import (
     FunctionCall,
     FunctionCallOutput,
+    InputBox,
     InputImage,
     InputText,
     OutputMessage,
@@ -89,7 +90,9 @@ class Conversation:
             self._add({"role": item.role, "content": [_part(part) for part in item.content]}, placed.param)
 
 
-def _part(part: InputText | InputImage | OutputText | OutputRefusal) -> dict[str, Any]:
+def _part(part: InputText | InputImage | InputBox | OutputText | OutputRefusal) -> dict[str, Any]:
+    if isinstance(part, InputBox):
+        return part.model_dump(exclude_none=True)
     if isinstance(part, InputImage):
         return {"type": "image_url", "image_url": {"url": part.image_url, "detail": part.detail}}
     return {"type": "text", "text": part.refusal if isinstance(part, OutputRefusal) else part.text}

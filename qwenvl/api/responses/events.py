@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from qwenvl.api.chat.objects import PositionLogprob
 from qwenvl.api.errors import ErrorBody
+from qwenvl.api.grounding.objects import FindingObject
 from qwenvl.api.responses.objects import OutputItem, OutputRefusal, OutputText, Response
 
 
@@ -40,12 +41,15 @@ class ContentPartEvent(Event):
 
 
 class TextDeltaEvent(Event):
+    """``grounding``, an extension, has the findings that are whole now."""
+
     type: Literal["response.output_text.delta"]
     item_id: str
     output_index: int
     content_index: int
     delta: str
     logprobs: list[PositionLogprob]
+    grounding: list[FindingObject] = []
 
 
 class TextDoneEvent(Event):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from qwenvl.api.chat.objects import PositionLogprob
+from qwenvl.api.grounding.objects import FindingObject
 from qwenvl.api.responses.events import (
     ArgumentsDeltaEvent,
     ArgumentsDoneEvent,
@@ -20,11 +21,12 @@ from qwenvl.api.responses.objects import FunctionCall, ItemStatus, OutputMessage
 class GrowingMessage:
     """A message while it grows. It has one part."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, *, tells_findings: bool = False) -> None:
         self._index = index
         self._id = new_id("msg")
         self._texts: list[str] = []
         self._logprobs: list[PositionLogprob] = []
+        self._findings: list[FindingObject] | None = [] if tells_findings else None
 
     def item(self, status: ItemStatus) -> OutputMessage:
         content = [] if status == "in_progress" else [self._part()]
@@ -39,10 +41,12 @@ class GrowingMessage:
         )
         yield self._tell_part("response.content_part.added", numbers)
 
-    def add(self, delta: str, logprobs: list[PositionLogprob], numbers: Iterator[int]) -> Event:
+    def add(
+        self, delta: str, logprobs: list[PositionLogprob], findings: list[FindingObject], numbers: Iterator[int]
+    ) -> Event:
         self._texts.append(delta)
         self._logprobs += logprobs
-        return TextDeltaEvent(
+        event = TextDeltaEvent(
             type="response.output_text.delta",
             sequence_number=next(numbers),
             item_id=self._id,
@@ -51,6 +55,10 @@ class GrowingMessage:
             delta=delta,
             logprobs=logprobs,
         )
+        if findings and self._findings is not None:
+            self._findings += findings
+            event.grounding = findings
+        return event
 
     def end(self, status: ItemStatus, numbers: Iterator[int]) -> Iterator[Event]:
         yield TextDoneEvent(
@@ -71,7 +79,10 @@ class GrowingMessage:
         )
 
     def _part(self) -> OutputText:
-        return OutputText(type="output_text", text="".join(self._texts), annotations=[], logprobs=list(self._logprobs))
+        part = OutputText(type="output_text", text="".join(self._texts), annotations=[], logprobs=list(self._logprobs))
+        if self._findings is not None:
+            part.grounding = list(self._findings)
+        return part
 
     def _tell_part(
         self, kind: Literal["response.content_part.added", "response.content_part.done"], numbers: Iterator[int]

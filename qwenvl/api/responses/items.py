@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from qwenvl.api.responses.objects import (
     FunctionCall,
     FunctionCallOutput,
+    InputBox,
     InputImage,
     InputMessage,
     InputText,
@@ -19,7 +20,7 @@ from qwenvl.api.responses.schemas import InputItem, InputPart
 from qwenvl.api.validation import shorten
 from qwenvl.errors import UserError
 
-_INPUT_PARTS = ("input_text", "input_image")
+_INPUT_PARTS = ("input_text", "input_image", "box")
 _OUTPUT_PARTS = ("output_text", "refusal")
 _ITEMS = ("message", "function_call", "function_call_output", "item_reference", "reasoning")
 _ROLES = ("user", "assistant", "system", "developer")
@@ -132,16 +133,16 @@ def _read_message(item: InputItem, path: str) -> Item:
             raise _unknown(role, _ROLES, f"{path}.role")
 
 
-def _input_parts(content: str | list[InputPart], path: str, *, images: bool) -> list[InputText | InputImage]:
+def _input_parts(content: str | list[InputPart], path: str, *, images: bool) -> list[InputText | InputImage | InputBox]:
     if isinstance(content, str):
         return [InputText(type="input_text", text=_written(content, path))]
     parts = [_input_part(part, f"{path}[{i}]", images=images) for i, part in enumerate(content)]
-    if not any(isinstance(part, InputImage) or part.text for part in parts):
+    if not any(not isinstance(part, InputText) or part.text for part in parts):
         raise _empty(path)
     return parts
 
 
-def _input_part(part: InputPart, path: str, *, images: bool) -> InputText | InputImage:
+def _input_part(part: InputPart, path: str, *, images: bool) -> InputText | InputImage | InputBox:
     match part.type:
         case "input_text":
             return InputText(type="input_text", text=_required(part.text, f"{path}.text"))
@@ -152,6 +153,12 @@ def _input_part(part: InputPart, path: str, *, images: bool) -> InputText | Inpu
                 raise _unsupported(f"{path}.file_id", "Give the image as image_url, a URL or a data URL.")
             url = _required(part.image_url, f"{path}.image_url")
             return InputImage(type="input_image", image_url=url, detail=part.detail or "auto")
+        case "box" if not images:
+            raise UserError(f"{path}: boxes belong in user messages.", param=path, code="invalid_value")
+        case "box":
+            return InputBox(
+                type="box", ref=part.ref, box=part.box, image_index=part.image_index, unit=part.unit or "pixel"
+            )
         case other:
             raise _unknown(other, _INPUT_PARTS, f"{path}.type")
 
@@ -179,7 +186,8 @@ def _read_output(item: InputItem, path: str) -> str | list[InputText | InputImag
         raise _missing(path)
     if isinstance(item.output, str):
         return item.output
-    return [_input_part(part, f"{path}[{i}]", images=False) for i, part in enumerate(item.output)]
+    parts = [_input_part(part, f"{path}[{i}]", images=False) for i, part in enumerate(item.output)]
+    return [part for part in parts if not isinstance(part, InputBox)]
 
 
 def _read_reference(item: InputItem, stored: Mapping[str, Item], path: str) -> Item:

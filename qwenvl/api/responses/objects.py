@@ -5,6 +5,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from qwenvl.api.chat.objects import PositionLogprob
+from qwenvl.api.grounding.objects import FindingObject
+from qwenvl.api.grounding.schemas import BoxValue, Unit
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 ResponseStatus = Literal["in_progress", "completed", "incomplete", "failed"]
@@ -21,11 +23,24 @@ class InputImage(BaseModel):
     detail: str
 
 
+class InputBox(BaseModel):
+    """An extension: part of a picture, as the request has it."""
+
+    type: Literal["box"]
+    ref: str | None = None
+    box: BoxValue = None
+    image_index: int | None = None
+    unit: Unit | None = None
+
+
 class OutputText(BaseModel):
+    """``grounding`` is an extension, and left out where it was not asked for."""
+
     type: Literal["output_text"]
     text: str
     annotations: list[dict[str, Any]]
     logprobs: list[PositionLogprob]
+    grounding: list[FindingObject] = []
 
 
 class OutputRefusal(BaseModel):
@@ -40,7 +55,7 @@ class InputMessage(BaseModel):
     type: Literal["message"]
     role: Literal["user", "system", "developer"]
     status: ItemStatus
-    content: list[InputText | InputImage]
+    content: list[InputText | InputImage | InputBox]
 
 
 class OutputMessage(BaseModel):

@@ -13,7 +13,7 @@ from qwenvl.api.responses.parameters import check_parameters
 from qwenvl.api.responses.preparation import prepare
 from qwenvl.api.responses.schemas import CreateResponseRequest
 from qwenvl.api.responses.store import ResponseStore, StoredItem, StoredResponse
-from qwenvl.api.responses.translation import respond
+from qwenvl.api.responses.translation import Reading, respond
 from qwenvl.api.responses.writer import ResponseWriter
 from qwenvl.api.routes.models import check_served
 from qwenvl.api.sse import NamedEvent
@@ -70,10 +70,10 @@ class Responses:
     ) -> AsyncGenerator[Event]:
         async with self._gateway.admitted(context):
             prepared = await prepare(wire, context, self._gateway, self._store)
-            vocabulary = self._gateway.info.vocabulary
+            reading = Reading(self._gateway.info.vocabulary, prepared.form, prepared.grounding, prepared.shows_logprobs)
             async with (
                 self._gateway.steps(prepared.request, context) as steps,
-                aclosing(respond(steps, prepared.response, writer, vocabulary, prepared.form)) as events,
+                aclosing(respond(steps, prepared.response, writer, reading)) as events,
             ):
                 async for event in events:
                     # Before the client hears of the end, as it may go on from there at once.

@@ -10,6 +10,8 @@ from qwenvl.api.chat.reading import ToolForm
 from qwenvl.api.chat.tools import OfferedTools, refuse_structured, stop_before_observation
 from qwenvl.api.context import INTERACTIVE, RequestContext
 from qwenvl.api.gateway import Gateway
+from qwenvl.api.grounding.findings import Grounding, read_grounding, refuse_tools, size_of, with_confidences
+from qwenvl.api.grounding.objects import SizeObject
 from qwenvl.api.responses.conversation import Conversation
 from qwenvl.api.responses.header import begin_response
 from qwenvl.api.responses.items import PlacedItem, read_items, referenced_ids
@@ -36,12 +38,16 @@ class Prepared:
         response: before it has an output.
         request: for the engine.
         form: where the answer may hold calls.
+        grounding: how findings are told; None where none are.
+        shows_logprobs: off where they were asked of the engine for confidences alone.
         input: the conversation that it answers.
     """
 
     response: Response
     request: GenerationRequest
     form: ToolForm | None
+    grounding: Grounding | None
+    shows_logprobs: bool
     input: tuple[StoredItem, ...]
 
 
@@ -59,7 +65,8 @@ async def prepare(
     refuse_structured(offered, structure)
     before = _previous_items(wire, context, store)
     items = [*before, *await _read_input(wire, context, store)]
-    kept, prompt = await _Prompts(wire, gateway, offered).read(items)
+    prompts = _Prompts(wire, gateway, offered)
+    kept, prompt = await prompts.read(items)
     sampling = read_sampling(
         wire,
         info,
@@ -71,24 +78,35 @@ async def prepare(
         prompt_param="input",
     )
     form = None
+    refuse_tools(wire.grounding, offers_tools=prompt.start is not None)
     if prompt.start is not None:
         form = ToolForm(tuple(tool.name for tool in offered.tools), prompt.start)
         sampling = stop_before_observation(sampling)
-    images = await gateway.images.load(prompt.images, info.image_size)
+    pictures = await gateway.images.load(prompt.images, info.image_size)
+    if prompt.needs_sizes:
+        prompt = await prompts.prompt_of(kept, [size_of(picture) for picture in pictures])
+    grounding = read_grounding(wire.grounding, pictures, sampling, info.vocabulary)
     # Work that can wait must not push out what others go on from.
     is_stored = wire.store is not False and context.priority == INTERACTIVE and settings.max_stored_responses > 0
     response = begin_response(wire, sampling, is_stored=is_stored)
     request = GenerationRequest(
         response.id,
         prompt.token_ids,
-        images,
-        sampling,
+        tuple(picture.image for picture in pictures),
+        with_confidences(sampling, grounding),
         priority=context.priority + (wire.priority or 0),
         cache_salt=wire.cache_salt,
         trace_headers=context.trace_headers,
         adapter=gateway.adapter_of(wire.model),
     )
-    return Prepared(response, request, form, tuple(before.get(item) or StoredItem.of(item.item) for item in kept))
+    return Prepared(
+        response,
+        request,
+        form,
+        grounding,
+        shows_logprobs=sampling.logprobs is not None,
+        input=tuple(before.get(item) or StoredItem.of(item.item) for item in kept),
+    )
 
 
 def _previous_items(
@@ -129,12 +147,13 @@ class _Prompts:
     async def read(self, items: Sequence[PlacedItem]) -> tuple[Sequence[PlacedItem], Prompt]:
         """The prompt, and the items that are in it: all, unless the request lets the oldest be left out."""
         if self._wire.truncation != "auto":
-            return items, await self._prompt_of(items)
+            return items, await self.prompt_of(items)
         context = self._info.max_model_len
         answer = self._wire.max_output_tokens or context // FREE_FOR_ANSWERS
-        return await read_truncated(items, self._prompt_of, room=context - answer)
+        return await read_truncated(items, self.prompt_of, room=context - answer)
 
-    async def _prompt_of(self, items: Sequence[PlacedItem]) -> Prompt:
+    async def prompt_of(self, items: Sequence[PlacedItem], sizes: Sequence[SizeObject] | None = None) -> Prompt:
+        """The prompt of these items; ``sizes`` are those of their pictures, once they are loaded."""
         conversation = await anyio.to_thread.run_sync(Conversation, items, self._wire.instructions)
         try:
             prompt = await read_prompt(
@@ -143,6 +162,7 @@ class _Prompts:
                 self._format,
                 max_images=self._max_images,
                 offered=self._offered,
+                sizes=sizes,
             )
         except UserError as error:
             raise conversation.renamed(error) from None

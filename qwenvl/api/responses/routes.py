@@ -47,7 +47,9 @@ def responses_routes(responses: Responses, store: ResponseStore) -> APIRouter:
         _find(request, response_id)
         raise UserError("Cannot cancel a synchronous response. To end one, close its connection.")
 
-    @router.get("/{response_id}/input_items", openapi_extra=describe_query(ItemsQuery))
+    @router.get(
+        "/{response_id}/input_items", openapi_extra=describe_query(ItemsQuery), response_model_exclude_unset=True
+    )
     async def list_input_items(response_id: str, request: Request) -> ItemList:
         """What a stored response answered: its input, and before it what it went on from."""
         found = _find(request, response_id)

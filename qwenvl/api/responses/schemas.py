@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, Tag
 
 from qwenvl.api.chat.schemas import MAX_MESSAGES, MAX_PARTS, ChatTemplateOptions, PromptCacheOptions
 from qwenvl.api.chat.tool_schemas import MAX_TOOLS, FunctionName
+from qwenvl.api.grounding.schemas import BoxFields, GroundingFields
 from qwenvl.api.structure import MAX_STRUCTURE_CHARS, StructuredOutputs
 from qwenvl.api.wire import INT32_MAX, MAX_LOGPROBS, IgnoredFields, Label, SamplingFields, WireModel, by_shape
 
@@ -17,8 +18,8 @@ MAX_INCLUDED = 16
 MAX_LISTED = 100
 
 
-class InputPart(WireModel):
-    """One part of a message. ``type`` says which of the other fields counts; ``detail`` is accepted and ignored."""
+class InputPart(BoxFields):
+    """One part of a message. ``type`` says which of the other fields count; ``detail`` is accepted and ignored."""
 
     type: str
     text: str | None = None
@@ -122,7 +123,7 @@ class IgnoredResponseFields(IgnoredFields):
     stream_options: ResponseStreamOptions | None = None
 
 
-class CreateResponseRequest(SamplingFields, IgnoredResponseFields):
+class CreateResponseRequest(SamplingFields, GroundingFields, IgnoredResponseFields):
     """``POST /v1/responses``."""
 
     model: str

@@ -1,10 +1,13 @@
 """Engine steps to the events of a response."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from dataclasses import dataclass
 
 from qwenvl.api.chat.objects import PositionLogprob
 from qwenvl.api.chat.reading import ToolForm
 from qwenvl.api.chat.translation import write_logprobs
+from qwenvl.api.grounding.findings import FindingsReader, Grounding
+from qwenvl.api.grounding.objects import FindingObject
 from qwenvl.api.responses.events import Event
 from qwenvl.api.responses.items import new_id
 from qwenvl.api.responses.objects import InputTokensDetails, OutputTokensDetails, Response, ResponseUsage
@@ -15,12 +18,25 @@ from qwenvl.engine import Delta, FinishReason, Step, Usage
 from qwenvl.errors import EngineError
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the engine's answer is read.
+
+    Attributes:
+        vocabulary: spells the tokens of log probabilities.
+        form: where the answer may hold calls; None where the whole text is the message.
+        grounding: how its findings are told; None where none are.
+        shows_logprobs: whether log probabilities are told.
+    """
+
+    vocabulary: Vocabulary
+    form: ToolForm | None = None
+    grounding: Grounding | None = None
+    shows_logprobs: bool = True
+
+
 async def respond(
-    steps: AsyncIterator[Step],
-    response: Response,
-    writer: ResponseWriter,
-    vocabulary: Vocabulary,
-    form: ToolForm | None,
+    steps: AsyncIterator[Step], response: Response, writer: ResponseWriter, reading: Reading
 ) -> AsyncGenerator[Event]:
     """All events of a response, none before the engine's first step.
 
@@ -28,13 +44,12 @@ async def respond(
         steps: of one answer.
         response: as it is before it has an output.
         writer: holds the response as it grows; it is whole after the last event.
-        vocabulary: spells the tokens of log probabilities.
-        form: where the answer may hold calls; None where the whole text is the message.
+        reading: of the answer.
 
     Raises:
         EngineError: the steps end before the answer does.
     """
-    answer = _Answer(writer, vocabulary, form)
+    answer = _Answer(writer, reading)
     usage = Usage(0, 0)
     async for step in steps:
         if not writer.is_open:
@@ -63,18 +78,24 @@ def write_usage(usage: Usage) -> ResponseUsage:
 class _Answer:
     """The engine's answer while it grows: a message, and a call where the text has the form of one."""
 
-    def __init__(self, writer: ResponseWriter, vocabulary: Vocabulary, form: ToolForm | None) -> None:
+    def __init__(self, writer: ResponseWriter, reading: Reading) -> None:
+        form, grounding = reading.form, reading.grounding
         self._writer = writer
-        self._vocabulary = vocabulary
+        self._reading = reading
         self._parser = ReActParser(form.names, form.start) if form is not None else None
+        self._findings = FindingsReader(grounding) if grounding is not None else None
         # Of tokens whose text is held back, or is the form's and never shown.
         self._logprobs: list[PositionLogprob] = []
         self.finish_reason: FinishReason | None = None
 
     def add(self, delta: Delta) -> Iterator[Event]:
-        written = write_logprobs(delta.logprobs, self._vocabulary)
-        self._logprobs += written.content if written is not None else []
-        if self._parser is None:
+        if self._reading.shows_logprobs:
+            written = write_logprobs(delta.logprobs, self._reading.vocabulary)
+            self._logprobs += written.content if written is not None else []
+        if self._findings is not None:
+            read = self._findings.read(delta)
+            yield from self._say(read.text, read.findings)
+        elif self._parser is None:
             yield from self._say(delta.text)
         else:
             yield from self._parse(delta, self._parser)
@@ -96,9 +117,9 @@ class _Answer:
             else:
                 yield from self._say(event.text)
 
-    def _say(self, text: str) -> Iterator[Event]:
+    def _say(self, text: str, findings: list[FindingObject] | None = None) -> Iterator[Event]:
         logprobs, self._logprobs = self._logprobs, []
-        yield from self._writer.text(text, logprobs)
+        yield from self._writer.text(text, logprobs, findings)
 
     def _finish_reason(self, reason: FinishReason) -> FinishReason:
         """A whole call is the end, whatever the model would have said after it."""

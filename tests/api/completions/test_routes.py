@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from qwenvl.api import Settings
-from qwenvl.api.completions.merging import MAX_AT_A_TIME
 from qwenvl.api.completions.schemas import DEFAULT_MAX_TOKENS
+from qwenvl.api.merging import MAX_AT_A_TIME
 from qwenvl.engine import Structure
 from tests.api.chatting import chunks_of, error_of
 from tests.api.completing import COMPLETIONS, body, check_object, complete

@@ -11,7 +11,7 @@ from qwenvl.api.media.decoding import (
     PictureError,
     count_pixels,
     decode_picture,
-    fitted_bytes,
+    fit_picture,
     fitted_image,
 )
 from tests.api.media.files import (
@@ -38,7 +38,7 @@ LIMIT = 10**8
 @pytest.mark.parametrize("name", ODD)
 @pytest.mark.parametrize("upright", [True, False])
 def test_pixels_are_pillows_own(name: str, upright: bool) -> None:
-    assert fitted_bytes(ODD[name], LIMIT, SIZE, upright=upright) == reference(ODD[name], upright=upright)
+    assert fit_picture(ODD[name], LIMIT, SIZE, upright=upright).pixels == reference(ODD[name], upright=upright)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -71,7 +71,7 @@ def test_first_frame(kind: str) -> None:
 @pytest.mark.parametrize("name", NOT_PICTURES)
 def test_not_pictures(name: str) -> None:
     with pytest.raises(PictureError) as caught:
-        fitted_bytes(NOT_PICTURES[name], LIMIT, SIZE, upright=True)
+        fit_picture(NOT_PICTURES[name], LIMIT, SIZE, upright=True)
     message = str(caught.value)
     assert message.startswith("the image ")
     assert not any(word in message for word in ("0x", "BytesIO", "zlib", "struct", "Decompress"))
@@ -164,21 +164,21 @@ def test_truncated(images: Path, name: str) -> None:
 
 
 def test_a_picture_of_ones_own() -> None:
-    pixels = fitted_bytes(encoded(colorful(), "PNG"), LIMIT, SIZE, upright=True)
-    first = fitted_image(pixels, SIZE)
+    fitted = fit_picture(encoded(colorful(), "PNG"), LIMIT, SIZE, upright=True)
+    first = fitted_image(fitted, SIZE)
     first.paste("black", (0, 0, SIZE, SIZE))
-    assert fitted_image(pixels, SIZE).tobytes() == pixels != first.tobytes()
+    assert fitted_image(fitted, SIZE).tobytes() == fitted.pixels != first.tobytes()
 
 
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from qwenvl.api.media.decoding import PictureError, fitted_bytes
+from qwenvl.api.media.decoding import PictureError, fit_picture
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for file in Path(sys.argv[1]).iterdir():
     try:
-        fitted_bytes(file.read_bytes(), 10**7, 448, upright=True)
+        fit_picture(file.read_bytes(), 10**7, 448, upright=True)
     except PictureError:
         pass
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 
 from qwenvl.api import Settings
-from qwenvl.api.chat.conversation import ImageReference
 from qwenvl.api.media import decoding
 from qwenvl.api.media.loader import MAX_FETCHES, ImageLoader
+from qwenvl.api.media.references import ImageReference
 from qwenvl.errors import ImageError
 from qwenvl.model_executor.pictures import fit_image
 from tests.api.hostile import SIGNATURE, Hostile
@@ -32,7 +32,7 @@ async def loader() -> AsyncIterator[ImageLoader]:
 
 async def load(loader: ImageLoader, *urls: str) -> list[bytes]:
     references = [ImageReference(url, PARAM) for url in urls]
-    return [image.tobytes() for image in await loader.load(references, SIZE)]
+    return [picture.image.tobytes() for picture in await loader.load(references, SIZE)]
 
 
 async def test_order_and_sources(loader: ImageLoader, images: Path) -> None:
@@ -43,8 +43,10 @@ async def test_order_and_sources(loader: ImageLoader, images: Path) -> None:
             for i, name in enumerate(names)
         ]
         loaded = await loader.load(references, SIZE)
-    for name, image in zip(names, loaded, strict=True):
+    for name, picture in zip(names, loaded, strict=True):
+        image = picture.image
         with PIL.Image.open(images / name) as wanted:
+            assert (picture.width, picture.height, picture.orientation, picture.file) == (*wanted.size, 1, None)
             assert (image.mode, image.size) == ("RGB", (SIZE, SIZE))
             assert image.tobytes() == fit_image(wanted, SIZE).tobytes() == fit_image(image, SIZE).tobytes()
 
@@ -148,7 +150,8 @@ async def test_equal_images_are_decoded_once(monkeypatch: pytest.MonkeyPatch) ->
     first, second = (asyncio.create_task(loader.load([ImageReference(url, PARAM)] * 2, SIZE)) for _ in range(2))
     await threads.until(1)
     threads.may_go_on.set()
-    pictures = [*await first, *await second, *await loader.load([ImageReference(url, PARAM)], SIZE)]
+    loaded = [*await first, *await second, *await loader.load([ImageReference(url, PARAM)], SIZE)]
+    pictures = [picture.image for picture in loaded]
     await loader.aclose()
     assert threads.all == 1
     assert len({image.tobytes() for image in pictures}) == 1
