@@ -1,4 +1,4 @@
-"""Boxes through the openai SDK: of the small model on scenes it never saw, and of random weights that are constrained."""
+"""Boxes through the openai SDK: of the small model on scenes it never saw, and of random weights, constrained."""
 
 import asyncio
 import base64
@@ -102,8 +102,8 @@ def test_the_example(
     code = (PROJECT / "examples" / "grounding.py").read_text(encoding="utf-8").replace("http://localhost:8000", url)
     exec(compile(code, "grounding.py", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
-    said = [line for line in lines if line.startswith(("red circle [", "blue square [", "green triangle ["))]
-    assert len(said) == 3
+    said = [line for line in lines if re.match(r"a (red circle|blue square|green triangle) \[{'x1'", line)]
+    assert len(said) == 3, lines
     assert "<" not in lines[0]
     assert any(" at {'x1': 3" in line for line in lines)
     assert re.search("red circle|green triangle|blue square", lines[-1])
@@ -137,7 +137,8 @@ def test_what_is_constrained_always_parses(stack: Stack, images: Path) -> None:
         assert re.fullmatch(rf"{box}(<box>{box})?", result["text"]), result["text"]
         assert (result["finish_reason"], result["found"]) == ("stop", True)
         assert len(result["boxes"]) == result["text"].count("</box>")
-    assert len({result["text"] for result in results}) > 900
+    # Weights as random as these have their favourites; but nothing forces one answer.
+    assert len({result["text"] for result in results}) > 100
 
 
 def _base64(path: Path) -> str:

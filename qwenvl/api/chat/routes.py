@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 
 from anyio import to_thread
@@ -28,7 +29,7 @@ from qwenvl.api.sampling import check_prompt_logprobs, read_logprobs, read_sampl
 from qwenvl.api.sse import DONE, ending_with_error
 from qwenvl.api.structure import structure_of
 from qwenvl.api.wire import check_stream_options
-from qwenvl.engine import GenerationRequest, SamplingOptions
+from qwenvl.engine import GenerationRequest, ModelInfo, SamplingOptions
 
 PATH = "/v1/chat/completions"
 
@@ -132,21 +133,7 @@ class ChatCompletions:
         if prompt.needs_sizes:
             prompt = await prompt_of(sizes=[size_of(picture) for picture in pictures])
         grounding = read_grounding(wire.grounding, pictures, sampling, info.vocabulary)
-        header = AnswerHeader(
-            model=wire.model,
-            system_fingerprint=fingerprint(info),
-            vocabulary=info.vocabulary,
-            n=sampling.n,
-            prompt_token_ids=shown_token_ids(prompt.token_ids, info) if wire.return_token_ids else None,
-            include_usage=bool(wire.stream_options and wire.stream_options.include_usage),
-            tokens_as_ids=bool(wire.return_tokens_as_token_ids),
-            service_tier="default" if wire.service_tier is not None else None,
-            form=form,
-            echo=echoed_text(wire.messages) if wire.echo else "",
-            grounding=grounding,
-            shows_logprobs=sampling.logprobs is not None,
-            id=f"chatcmpl-{wire.request_id or uuid.uuid4().hex}",
-        )
+        header = replace(_header(wire, prompt, sampling, info), form=form, grounding=grounding)
         request = GenerationRequest(
             # Not the answer's id, which the client may have chosen: two requests in flight must not share it.
             f"chat-{uuid.uuid4().hex}",
@@ -159,6 +146,22 @@ class ChatCompletions:
             adapter=self._gateway.adapter_of(wire.model),
         )
         return request, header
+
+
+def _header(wire: ChatCompletionRequest, prompt: Prompt, sampling: SamplingOptions, info: ModelInfo) -> AnswerHeader:
+    return AnswerHeader(
+        model=wire.model,
+        system_fingerprint=fingerprint(info),
+        vocabulary=info.vocabulary,
+        n=sampling.n,
+        prompt_token_ids=shown_token_ids(prompt.token_ids, info) if wire.return_token_ids else None,
+        include_usage=bool(wire.stream_options and wire.stream_options.include_usage),
+        tokens_as_ids=bool(wire.return_tokens_as_token_ids),
+        service_tier="default" if wire.service_tier is not None else None,
+        echo=echoed_text(wire.messages) if wire.echo else "",
+        shows_logprobs=sampling.logprobs is not None,
+        id=f"chatcmpl-{wire.request_id or uuid.uuid4().hex}",
+    )
 
 
 def _form(prompt: Prompt, offered: OfferedTools, sampling: SamplingOptions) -> ToolForm | None:
