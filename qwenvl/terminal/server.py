@@ -74,10 +74,10 @@ class Server:
             raise BackendError(f"cannot reach {self._base_url}: {error or type(error).__name__}") from error
         except httpx.TimeoutException as error:
             raise BackendError(f"{self._base_url} said nothing for {SILENT_SECONDS:g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise BackendError(f"{self._base_url}: {error or type(error).__name__}") from error
         except SSEError as error:
             raise BackendError(f"{self._base_url} answered with something else than a stream") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise BackendError(f"{self._base_url}: {error or type(error).__name__}") from error
 
 
 def complete_url(base_url: str) -> str:
