@@ -60,5 +60,6 @@ class Answer:
         try:
             return await self._picture.size() if self._picture else None
         except ImageError:
-            # A server may reach what this machine does not.
+            # A server may reach what this machine does not; it is not tried again for the next box.
+            self._picture = None
             return None

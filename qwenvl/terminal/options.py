@@ -95,7 +95,12 @@ def _model_and_question(given: argparse.Namespace, parser: argparse.ArgumentPars
 
 
 def _is_model(word: str) -> bool:
-    return _HUB_NAME.fullmatch(word) is not None or word.startswith(("/", "./", "../", "~")) or Path(word).is_dir()
+    return _HUB_NAME.fullmatch(word) is not None or is_path(word) or Path(word).is_dir()
+
+
+def is_path(model: str) -> bool:
+    """Whether a model's name can be a directory's alone, and none of a hub."""
+    return model.startswith(("/", "./", "../", "~"))
 
 
 def _check_url(base_url: str, parser: argparse.ArgumentParser) -> None:

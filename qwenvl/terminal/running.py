@@ -9,7 +9,7 @@ from pathlib import Path
 from prompt_toolkit.input import create_input
 from prompt_toolkit.output import create_output
 
-from qwenvl.errors import EngineError
+from qwenvl.errors import CheckpointError, EngineError
 from qwenvl.terminal.backend import Backend, BackendError
 from qwenvl.terminal.chat import Chat
 from qwenvl.terminal.in_process import InProcess, vllm_engine
@@ -17,7 +17,7 @@ from qwenvl.terminal.interrupts import InterruptedByUser
 from qwenvl.terminal.lines import piped_lines, typed_lines
 from qwenvl.terminal.loading import with_progress
 from qwenvl.terminal.log_file import new_log, printing_to
-from qwenvl.terminal.options import Options
+from qwenvl.terminal.options import Options, is_path
 from qwenvl.terminal.screen import Screen
 from qwenvl.terminal.server import Server
 from qwenvl.terminal.session import INTERRUPTED, Session
@@ -40,6 +40,9 @@ def run(options: Options, built_in: Callable[[], Path]) -> int:
 
 def _run_in_process(options: Options, built_in: Callable[[], Path]) -> int:
     model = str(built_in()) if options.model is None else options.model
+    # The engine says so too, once vLLM is imported, which takes ten seconds and more.
+    if is_path(model) and not Path(model).is_dir():
+        raise CheckpointError(f"there is no directory {model}")
     log = new_log()
     try:
         with printing_to(log) as (answers, notes):
@@ -49,7 +52,7 @@ def _run_in_process(options: Options, built_in: Callable[[], Path]) -> int:
             if is_small:
                 screen.note(f"no MODEL given: loading {BUILT_IN}")
             start = partial(_load, engine, log, screen)
-            code = asyncio.run(_talk(options, engine, start, screen))
+            code = asyncio.run(_talk(options, engine, start, screen, log))
     except EngineError as error:
         raise BackendError(f"{error}\nqwenvl: what the engine printed is in {log}") from error
     except BaseException:
@@ -68,12 +71,13 @@ async def _talk(
     backend: Backend,
     start: Callable[[], Awaitable[None]],
     screen: Screen,
+    log: Path | None = None,
 ) -> int:
     chat = Chat(backend, screen, options.sampling, options.system)
     # Python has none where whoever started this process closed it.
     display = screen.terminal if options.question is None and sys.stdin and sys.stdin.isatty() else None
     keyboard = create_input(sys.stdin) if display else None
-    session = Session(chat, keyboard)
+    session = Session(chat, keyboard, log)
     try:
         await session.begin(start, options.images)
         if options.question is not None:

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from pathlib import Path
 
 from prompt_toolkit.input import Input
 
-from qwenvl.errors import ContextLengthError, EngineDeadError, ImageError, QwenVLError
+from qwenvl.errors import ContextLengthError, EngineDeadError, EngineError, ImageError, QwenVLError
 from qwenvl.terminal.chat import Chat
 from qwenvl.terminal.commands import LeaveError, is_command, run_command
 from qwenvl.terminal.interrupts import InterruptedByUser, interruptible
@@ -20,11 +21,13 @@ class Session:
     Args:
         chat: what they talk to.
         keyboard: what a person types on; None for a file, or a single question.
+        log: what the engine prints, where there is one.
     """
 
-    def __init__(self, chat: Chat, keyboard: Input | None) -> None:
+    def __init__(self, chat: Chat, keyboard: Input | None, log: Path | None = None) -> None:
         self._chat = chat
         self._keyboard = keyboard
+        self._log = log
         self._is_all_well = True
 
     async def begin(self, start: Callable[[], Awaitable[None]], images: Sequence[str]) -> None:
@@ -96,6 +99,8 @@ class Session:
         self._chat.screen.fail(str(error))
         if isinstance(error, ContextLengthError):
             self._chat.screen.note("/reset begins a new conversation")
+        if isinstance(error, EngineError) and self._log is not None:
+            self._chat.screen.note(f"what the engine printed is, until you leave, in {self._log}")
 
 
 async def _wait(start: Callable[[], Awaitable[None]]) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from qwenvl.errors import UserError
 from qwenvl.terminal.commands import COMMANDS, LeaveError, is_command, run_command, split_locations
+from tests.server.processes import PROJECT
 from tests.terminal.talking import Script, Talk, save_picture
 
 
@@ -62,3 +63,8 @@ async def test_system_reset_retry_quit() -> None:
     assert len(script.asked[2]) == 2
     with pytest.raises(LeaveError):
         await run_command(talk.chat, "/quit")
+
+
+def test_the_page_names_every_command() -> None:
+    page = (PROJECT / "docs" / "terminal.md").read_text(encoding="utf-8")
+    assert all(f"`/{name}" in page for name in COMMANDS)
