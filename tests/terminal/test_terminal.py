@@ -83,6 +83,8 @@ def test_a_conversation(live: LiveServer, tmp_path: Path) -> None:
         chat.expect("did you mean /save")
         chat.type(f"One{ALT_ENTER}question{ENTER}")
         chat.expect(r"Two\[2J words\.\n")
+        # Before the prompt is there, Ctrl-C would be about the answer.
+        chat.expect(">")
         chat.type(f"never asked{CTRL_C}")
         chat.type(CTRL_D)
         assert chat.wait() == 0
