@@ -1,7 +1,5 @@
 """Draw the pictures of the page's example prompts: ``python -m scripts.web_examples``."""
 
-from pathlib import Path
-
 import PIL.Image
 
 from qwenvl.api.web.assets import STATIC
@@ -54,7 +52,7 @@ SCENES = {
             shape("orange", "heart", (0.36, 0.58, 0.62, 0.82)),
         ),
     ),
-    "diamonds": Scene(
+    "cross": Scene(
         Ground("plain", SNOW, SNOW, 0),
         (
             shape("purple", "diamond", (0.1, 0.12, 0.36, 0.38)),
@@ -69,12 +67,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, scene in SCENES.items():
         picture = draw(scene, SIZE * FINER).resize((SIZE, SIZE), PIL.Image.Resampling.LANCZOS)
-        # Few colours each: a palette halves the files.
-        picture.quantize(128, dither=PIL.Image.Dither.NONE).save(path_of(name), optimize=True)
-
-
-def path_of(name: str) -> Path:
-    return FOLDER / f"{name}.png"
+        picture.save(FOLDER / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

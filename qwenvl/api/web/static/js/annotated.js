@@ -32,11 +32,13 @@ export async function annotated(picture, found) {
   pen.drawImage(image, 0, 0);
   pen.lineWidth = Math.max(1, Math.round(Math.min(canvas.width, canvas.height) / 160));
   pen.lineJoin = "round";
+  // Lines of odd width are sharp between pixels, even ones at their edges.
+  const sharp = (value) => Math.round(value) + (pen.lineWidth % 2) / 2;
   const drawn = found.map(({ finding, colour }) => ({
     finding,
     colour,
     outlines: outlinesOf(finding).map((points) =>
-      points.map(([x, y]) => [(x / 1000) * canvas.width, (y / 1000) * canvas.height]),
+      points.map(([x, y]) => [sharp((x / 1000) * canvas.width), sharp((y / 1000) * canvas.height)]),
     ),
   }));
   for (const { colour, outlines } of drawn) for (const points of outlines) outline(pen, points, colour);

@@ -51,7 +51,8 @@ export class Composer {
   }
 
   focus() {
-    this.field.focus();
+    // On a phone the keyboard would cover half of the page.
+    if (matchMedia("(pointer: fine)").matches) this.field.focus();
   }
 
   /** @param {boolean} busy an answer is coming */
@@ -128,27 +129,17 @@ export class Composer {
 
 /** Files may be dropped anywhere on the page. */
 function listenForDrops(onFiles) {
-  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-  // Entering a child comes before leaving its parent: the pointer is out when as many were left as entered.
-  let depth = 0;
-  const show = () => byId("drop-zone").classList.toggle("open", depth > 0);
-  document.addEventListener("dragenter", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    depth++;
-    show();
-  });
-  document.addEventListener("dragleave", (event) => {
-    if (!hasFiles(event)) return;
-    depth = Math.max(0, depth - 1);
-    show();
-  });
-  document.addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    depth = 0;
-    show();
-    onFiles([...event.dataTransfer.files]);
-  });
+  const listen = (kind, isOpen) =>
+    document.addEventListener(kind, (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      // Going from one element to another is no leaving: only out of the window there is nothing that comes next.
+      if (kind === "dragleave" && event.relatedTarget) return;
+      byId("drop-zone").classList.toggle("open", isOpen);
+      if (kind === "drop") onFiles([...event.dataTransfer.files]);
+    });
+  listen("dragenter", true);
+  listen("dragover", true);
+  listen("dragleave", false);
+  listen("drop", false);
 }

@@ -3,7 +3,7 @@ import { t } from "./i18n.js";
 import { readPicture } from "./pictures.js";
 
 /** Drawn by scripts/web_examples.py, each with its question. */
-const EXAMPLES = ["shapes", "night", "sign", "diamonds"];
+const EXAMPLES = ["shapes", "night", "sign", "cross"];
 
 /** @param {(text: string, pictures: import("./conversation.js").Picture[]) => void} onChosen */
 export function showExamples(onChosen) {

@@ -116,6 +116,7 @@ function showTurns() {
   document.body.classList.toggle("is-empty", !views.length);
   byId("welcome").hidden = views.length > 0;
   byId("clear").disabled = !views.length;
+  if (!views.length) byId("scroll").scrollTop = 0;
   scrolling.follow();
 }
 

@@ -18,7 +18,8 @@ export class Scrolling {
   }
 
   follow() {
-    if (this.follows) this.box.scrollTop = this.box.scrollHeight;
+    // Before there is a conversation, the page begins at its beginning.
+    if (this.follows && byId("turns").childElementCount) this.box.scrollTop = this.box.scrollHeight;
   }
 
   toEnd() {
