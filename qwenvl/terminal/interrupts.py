@@ -22,8 +22,8 @@ async def interruptible(work: Coroutine[Any, Any, T], keyboard: Input | None) ->
 
     Args:
         work: what to do.
-        keyboard: a terminal that keys are read from meanwhile, and kept for the next prompt but for Ctrl-C. A terminal
-            left to itself would show them in the middle of the answer, and send the signal to the engine too.
+        keyboard: a terminal in raw mode that keys are read from meanwhile, and kept for the next prompt but for Ctrl-C.
+            One that is not would show them in the middle of the answer, and send the signal to the engine too.
 
     Raises:
         InterruptedByUser: it was ended.
@@ -69,5 +69,5 @@ def _on_key(keyboard: Input | None, interrupt: Callable[[], None]) -> Iterator[N
             interrupt()
         store_typeahead(keyboard, [key for key in keys if key.key != Keys.ControlC])
 
-    with keyboard.raw_mode(), keyboard.attach(read):
+    with keyboard.attach(read):
         yield

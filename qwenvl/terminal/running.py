@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -79,13 +80,15 @@ async def _talk(
     keyboard = create_input(sys.stdin) if display else None
     session = Session(chat, keyboard, log)
     try:
-        await session.begin(start, options.images)
-        if options.question is not None:
-            return await session.ask_once(options.question)
-        if keyboard is None:
-            return await session.run(piped_lines(sys.stdin.fileno())) if sys.stdin else 0
-        screen.note(f"{backend.name}; /help lists commands, Ctrl-D leaves")
-        return await session.run(typed_lines(keyboard, create_output(display)))
+        # From here to the end, not prompt by prompt: between two, a terminal would turn keys into something else.
+        with keyboard.raw_mode() if keyboard else nullcontext():
+            await session.begin(start, options.images)
+            if options.question is not None:
+                return await session.ask_once(options.question)
+            if keyboard is None:
+                return await session.run(piped_lines(sys.stdin.fileno())) if sys.stdin else 0
+            screen.note(f"{backend.name}; /help lists commands, Ctrl-D leaves")
+            return await session.run(typed_lines(keyboard, create_output(display)))
     except InterruptedByUser:
         return INTERRUPTED
     finally:
