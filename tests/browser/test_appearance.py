@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Keys
 
+from tests.browser.paced_engine import PacedEngine
 from tests.browser.page import DESKTOP, PHONE, Page, near
 from tests.browser.serving import Serve
 
@@ -131,6 +132,41 @@ def test_conversations_are_kept(serve: Serve) -> None:
     chat.page.until(lambda: not chat.page.all(".conversation"))
     chat.page.reload()
     assert not chat.page.all(".conversation")
+
+
+def test_an_answer_that_is_left_is_kept_as_far_as_it_came(serve: Serve) -> None:
+    engine = PacedEngine("Some words and more.", "Other.")
+    engine.hold(after=9)
+    chat = serve(engine=engine)
+    chat.page.send("First question")
+    chat.page.until(lambda: "Some" in chat.page.answer())
+    chat.page.one("#new-chat").click()
+    chat.page.until(lambda: not chat.page.all(".turn") and chat.page.one("#send").is_displayed())
+    chat.page.one(".conversation").click()
+    chat.page.until(lambda: chat.page.texts(".remark") == ["Stopped."])
+    assert chat.page.answer().startswith("Some")
+
+
+def test_a_conversation_that_is_deleted_while_it_goes_on_stays_deleted(serve: Serve) -> None:
+    engine = PacedEngine("Some words and more.")
+    engine.hold(after=9)
+    chat = serve(engine=engine)
+    chat.page.send("First question")
+    chat.page.until(lambda: "Some" in chat.page.answer())
+    chat.page.one("#clear-all").click()
+    chat.page.one("#confirm-yes").click()
+    chat.page.until(lambda: not chat.page.all(".turn") and chat.page.one("#send").is_displayed())
+    chat.page.reload()
+    assert not chat.page.all(".conversation")
+
+
+def test_a_browser_without_room_still_chats(serve: Serve) -> None:
+    chat = serve("Answer.")
+    chat.page.run("IDBObjectStore.prototype.put = () => { throw new DOMException('no room', 'QuotaExceededError') }")
+    chat.page.send("Question")
+    chat.page.until_answered()
+    assert chat.page.answer() == "Answer."
+    assert "no room" in chat.page.one("#notice").text
 
 
 def test_what_was_typed_survives_a_reload(serve: Serve) -> None:

@@ -17,8 +17,9 @@ LOGGERS = ("qwenvl", "vllm", "uvicorn")
 """Whose lines are logged from the set level on. Other packages log from warnings on: at lower levels they write of what
 passes through them, such as the events of a stream or the headers of a fetched image."""
 
-ROUTINE = frozenset({"/health", "/ready", "/metrics"})
-"""Routes that machines ask every few seconds; where all is well they are logged at debug."""
+ROUTINE = frozenset({"/health", "/ready", "/metrics", "/web/{version}/{name}"})
+"""Routes that machines ask every few seconds, and the page's files, of which a browser asks for dozens. Where all is
+well they are logged at debug."""
 
 JSON_FIELDS = ("asctime", "levelname", "name", "processName", "process", "message")
 """As vLLM names them in its own JSON lines, so that a log has one form."""

@@ -132,6 +132,14 @@ async def test_without_the_page() -> None:
         assert (await client.get("/")).status_code == 401
 
 
+async def test_its_files_do_not_fill_the_log(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    place = await place_of(client)
+    with caplog.at_level("DEBUG", "qwenvl.access"):
+        await client.get(f"{place}/js/main.js")
+        await client.get(f"{place}/js/none.js")
+    assert [record.levelname for record in caplog.records if record.name == "qwenvl.access"] == ["DEBUG", "INFO"]
+
+
 async def test_it_is_no_part_of_the_api(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
     assert not [path for path in paths if path == "/" or path.startswith("/web")]

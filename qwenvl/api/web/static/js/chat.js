@@ -9,8 +9,9 @@ export class Chat {
   /**
    * @param {import("./store.js").Store} store
    * @param {() => {model: string, key: string, instructions: string, sampling: Record<string, number>}} choices
-   * @param {{onTurns: () => void, onAnswer: () => void, onKept: () => void, onBusy: (busy: boolean) => void}} listener
-   *   `onTurns`: turns came or went; `onAnswer`: the last turn, an answer, has changed
+   * @param {{onTurns: () => void, onAnswer: () => void, onKept: () => void, onNotKept: (error: DOMException) => void,
+   *   onBusy: (busy: boolean) => void}} listener `onTurns`: turns came or went; `onAnswer`: the last turn, an answer,
+   *   has changed; `onNotKept`: the browser has no room
    */
   constructor(store, choices, listener) {
     this.store = store;
@@ -64,10 +65,17 @@ export class Chat {
     this.abort?.abort();
   }
 
-  /** Forget all turns. */
-  async clear() {
+  /** Have nothing more to keep of this conversation: what is still coming is not put back where it was deleted. */
+  forget() {
     this.stop();
-    await this.store.delete(this.conversation.id);
+    this.turns.length = 0;
+  }
+
+  /** Delete this conversation. */
+  async clear() {
+    const { id } = this.conversation;
+    this.forget();
+    await this.store.delete(id);
     await this.open();
     this.listener.onKept();
   }
@@ -108,17 +116,21 @@ export class Chat {
         this.abort = null;
         this.listener.onBusy(false);
       }
-      if (this.conversation === conversation && conversation.turns.includes(turn)) {
-        this.listener.onAnswer();
-        await this.keep(conversation);
-      }
+      if (this.conversation === conversation) this.listener.onAnswer();
+      if (conversation.turns.includes(turn)) await this.keep(conversation);
     }
   }
 
   async keep(conversation) {
     conversation.title = titleOf(conversation);
     conversation.updated = Date.now();
-    await this.store.put(conversation);
+    try {
+      await this.store.put(conversation);
+    } catch (error) {
+      // Full, or forbidden meanwhile: the conversation goes on all the same.
+      if (!(error instanceof DOMException)) throw error;
+      this.listener.onNotKept(error);
+    }
     this.listener.onKept();
   }
 }

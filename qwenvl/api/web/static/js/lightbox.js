@@ -19,6 +19,6 @@ export function enlarge(picture, found = []) {
   } else {
     dialog.replaceChildren(element("img", { src: picture.url, alt: picture.name }), close);
   }
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close(), { once: true });
+  dialog.onclick = (event) => event.target === dialog && dialog.close();
   dialog.showModal();
 }

@@ -35,6 +35,7 @@ const chat = new Chat(store, choices, {
   onTurns: showTurns,
   onAnswer: answerChanged,
   onKept: () => sidebar.show(chat.conversation.id),
+  onNotKept: (error) => notify(t("full", { reason: error.message || error.name })),
   onBusy: (busy) => {
     composer.setBusy(busy);
     if (busy) announcer.say(t("answering"));
@@ -59,7 +60,7 @@ const sidebar = new Sidebar(store, {
     }
   },
   onClearAll: async () => {
-    chat.stop();
+    chat.forget();
     await store.clear();
     await open();
   },

@@ -11,6 +11,7 @@ export default {
   deleteChat: "Delete “{title}”",
   keptHere: "Kept in this browser only.",
   notKept: "This browser keeps nothing for this page: conversations last until it is closed.",
+  full: "This browser could not keep the conversation: {reason}",
   today: "Today",
   earlier: "Earlier",
   model: "Model",

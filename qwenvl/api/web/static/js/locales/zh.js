@@ -11,6 +11,7 @@ export default {
   deleteChat: "删除“{title}”",
   keptHere: "仅保存在此浏览器中。",
   notKept: "此浏览器不为本页面保存数据：关闭后对话即消失。",
+  full: "此浏览器无法保存对话：{reason}",
   today: "今天",
   earlier: "更早",
   model: "模型",
