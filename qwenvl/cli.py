@@ -14,6 +14,7 @@ from qwenvl.api.settings import Settings
 from qwenvl.api.telemetry.collector import TRACES_PROTOCOL, read_collector
 from qwenvl.api.telemetry.logs import configure_logging
 from qwenvl.errors import QwenVLError
+from qwenvl.evaluation import commands as evaluation
 from qwenvl.finetuning import commands as finetuning
 from qwenvl.terminal import command as terminal
 
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("serve", add_help=False, help="serve a checkpoint behind an OpenAI-compatible API")
     commands.add_parser("chat", add_help=False, help="talk to a model about pictures: on a server, or loaded here")
     commands.add_parser("finetune", add_help=False, help="teach a checkpoint conversations: LoRA, Q-LoRA or in full")
+    commands.add_parser("evaluate", add_help=False, help="measure a model by the published benchmarks, on any server")
     commands.add_parser("merge", add_help=False, help="make one checkpoint of an adapter and its model")
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = parser.parse_args(arguments[:1]).command
@@ -43,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return terminal.chat(arguments[1:], _built_in)
     if chosen == "finetune":
         return finetuning.finetune(arguments[1:], _built_in)
+    if chosen == "evaluate":
+        return evaluation.evaluate(arguments[1:])
     if chosen == "merge":
         return finetuning.merge(arguments[1:])
     return serve(arguments[1:])

@@ -18,7 +18,9 @@ ROOT = Path(qwenvl.__file__).parent
 # From top to bottom. A module imports from its own room and from lower layers.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli", "__main__"}),
-    frozenset({"api", "evaluation", "demo", "terminal"}),
+    frozenset({"api", "evaluation", "terminal"}),
+    # Some of what is evaluated is drawn with it.
+    frozenset({"demo"}),
     # The demo's checkpoint is trained with it.
     frozenset({"finetuning"}),
     frozenset({"engine"}),
@@ -46,7 +48,10 @@ FORBIDDEN: dict[str, frozenset[str]] = {
     "qwenvl.engine": frozenset({"torch", "vllm"}),
     "qwenvl.api": frozenset({"torch", "vllm"}),
     "qwenvl.finetuning": frozenset({"vllm"}),
-    "qwenvl.evaluation": frozenset({"vllm"}),
+    "qwenvl.evaluation": HEAVY | {"fastapi", "httpx", "PIL"},
+    # What the command imports before it knows what of it is asked.
+    "qwenvl.evaluation.commands": HEAVY | {"fastapi", "httpx"},
+    "qwenvl.evaluation.runner": HEAVY | {"fastapi"},
     "qwenvl.demo": frozenset({"vllm"}),
     "qwenvl.terminal": HEAVY | {"fastapi", "httpx"},
     # What the command imports before it knows whether a server or an engine of its own will answer.

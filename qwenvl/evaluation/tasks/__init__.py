@@ -1,0 +1,1 @@
+"""What is measured: the catalogue of tasks, and readers of their official files."""
