@@ -28,7 +28,7 @@ class Shots:
 
     def __init__(self, task: Task, data: Path, count: int, seed: int) -> None:
         self._task, self._count, self._seed = task, count, seed
-        self._starts: "array[int]" = array("q")
+        self._starts: array[int] = array("q")
         if not count:
             return
         if task.train is None:
