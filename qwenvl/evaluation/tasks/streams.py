@@ -13,6 +13,7 @@ from qwenvl.errors import UserError
 CHUNK_CHARACTERS = 1 << 20
 MAX_ELEMENT_CHARACTERS = 1 << 26
 _BLANKS = " \t\r\n"
+_AFTER_VALUE = frozenset(_BLANKS + ",:]}")
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -133,8 +134,8 @@ class _Scanner:
                 if len(self._text) - self._at > MAX_ELEMENT_CHARACTERS or not self._read_on():
                     raise
                 continue
-            # A number that ends with what was read may go on.
-            if end < len(self._text) or not self._read_on():
+            # A number that ends near what was read may go on: 3 is what there is yet of 3.5.
+            if self._text[end : end + 1] in _AFTER_VALUE or not self._read_on():
                 self._at = end
                 return value
 
