@@ -1,7 +1,7 @@
 """What all routes share, and the one way from them to the engine."""
 
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -53,8 +53,15 @@ class Gateway:
                 yield
 
     @asynccontextmanager
-    async def steps(self, request: GenerationRequest, context: RequestContext) -> AsyncIterator[AsyncIterator[Step]]:
+    async def steps(
+        self, request: GenerationRequest, context: RequestContext, *, takes_tokens: bool = True
+    ) -> AsyncIterator[AsyncIterator[Step]]:
         """The engine's steps for one request, which ends with the block however the block ends.
+
+        Args:
+            request: for the engine.
+            context: of the request that it is a part of.
+            takes_tokens: from the caller's minute; off where they were taken before, for several of these together.
 
         Raises:
             DeadlineError: the request took too long since it was admitted.
@@ -64,7 +71,7 @@ class Gateway:
         """
         prompt_tokens = len(request.token_ids) + len(request.images) * self.info.tokens_per_image
         async with (
-            self.limits.tokens(prompt_tokens, request.sampling, context) as used,
+            self.limits.tokens(prompt_tokens, request.sampling, context) if takes_tokens else nullcontext() as used,
             steps_of(self.engine, request) as steps,
             Deadline(self.engine, request.request_id, self.settings.request_timeout) as deadline,
             aclosing(deadline.until(steps)) as timely,

@@ -49,6 +49,25 @@ def by_shape(names: dict[type, str]) -> Any:
     return Discriminator(choose, custom_error_type="shape_type", custom_error_message=f"must be {wanted}")
 
 
+class ImageUrl(WireModel):
+    """``detail`` is accepted and ignored: the model reads every image at one size."""
+
+    url: str
+    detail: str | None = None
+
+
+ImageSource = Annotated[
+    Annotated[str, Tag("@a URL")] | Annotated[ImageUrl, Tag("@an object with a url")] | Annotated[None, Tag("@null")],
+    by_shape({str: "a URL", dict: "an object with a url"}),
+]
+
+
+class ChatTemplateOptions(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    chat_format: Literal["chatml", "raw"] | None = None
+
+
 class StreamOptions(WireModel):
     """``include_obfuscation`` is accepted and ignored: it asks for padding, which no answer here has."""
 

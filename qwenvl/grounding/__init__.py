@@ -7,6 +7,7 @@ from qwenvl.grounding.list_format import boxes_with_refs, from_list_format, to_l
 from qwenvl.grounding.parsing import Parsed, parse
 from qwenvl.grounding.reading import Found, GroundingReader, Said
 from qwenvl.grounding.shapes import Box, Finding, Point, Quad
+from qwenvl.grounding.tags import has_tags
 
 __all__ = [
     "Box",
@@ -25,6 +26,7 @@ __all__ = [
     "format_finding",
     "format_quad",
     "from_list_format",
+    "has_tags",
     "parse",
     "quad_to_permille",
     "quad_to_pixels",

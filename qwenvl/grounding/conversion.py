@@ -1,6 +1,6 @@
 """Thousandths to pixels and back."""
 
-from math import isfinite
+from math import ceil, floor, isfinite
 
 from qwenvl.grounding.shapes import PERMILLE, Box, Point, Quad
 
@@ -60,4 +60,7 @@ def _point(x: float, y: float, width: int, height: int) -> Point:
 
 
 def _permille(value: float, size: int) -> int:
-    return min(PERMILLE - 1, max(0, round(value * PERMILLE / size)))
+    exact = value * PERMILLE / size
+    # The way back cuts off what is less than a pixel: of the two around it, the one that comes out nearest.
+    around = [min(PERMILLE - 1, max(0, near)) for near in (floor(exact), ceil(exact))]
+    return min(around, key=lambda near: (abs(int(near / PERMILLE * size) - value), abs(near - exact)))

@@ -11,7 +11,7 @@ from qwenvl.grounding.tags import Numbers, Piece, RefClosed, RefOpened, RefWords
 _NUMBER = re.compile(r"(?<![\d.])-?\d+(?:\.\d+)?")
 
 _LONGEST_NUMBER = 12
-"""Signs of a number that is looked at; a longer one is far outside."""
+"""Digits of a number that are looked at, before its point and after it; a longer one is far outside."""
 
 # What may stand between a phrase and its boxes, or between its boxes.
 _BETWEEN = re.compile(r"[\s,，、:：;；]*")
@@ -157,6 +157,9 @@ class _Collecting:
 
 
 def _coordinate(number: str) -> int:
-    if len(number) > _LONGEST_NUMBER:
-        return 0 if number.startswith("-") else PERMILLE - 1
-    return min(PERMILLE - 1, max(0, round(float(number))))
+    if number.startswith("-"):
+        return 0
+    whole, _, fraction = number.partition(".")
+    if len(whole.lstrip("0０")) > _LONGEST_NUMBER:
+        return PERMILLE - 1
+    return min(PERMILLE - 1, round(float(f"{whole}.{fraction[:_LONGEST_NUMBER] or 0}")))

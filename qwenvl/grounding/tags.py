@@ -20,6 +20,11 @@ _LONGEST_TAG = len("</quad>")
 _NUMBERS = re.compile(r"(?:\s*+[,，]?+\s*+[(（]?+\s*+-?\d++(?:\.\d++)?+\s*+[)）]?+(?![^\W\d]))*+")
 
 
+def has_tags(text: str) -> bool:
+    """Whether a reader takes any of the text for a tag."""
+    return _TAG.search(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """Text that is neither a phrase nor within a box."""

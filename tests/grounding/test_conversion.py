@@ -25,7 +25,7 @@ def test_back_within_a_pixel_or_a_thousandth(x, y, width, height):
 
 
 def test_corners_may_be_swapped_and_outside():
-    assert box_to_permille((700.0, 10.0, -5.0, 30.0), 640, 480) == Box(0, 21, 999, 62)
+    assert box_to_permille((700.0, 10.0, -5.0, 30.0), 640, 480) == Box(0, 21, 999, 63)
 
 
 def test_quadrilaterals():
@@ -44,3 +44,10 @@ def test_a_picture_has_a_size(size):
 def test_no_number_is_refused(value):
     with pytest.raises(ValueError, match="must be a number"):
         box_to_permille((value, 0, 1, 1), 10, 10)
+
+
+@given(st.integers(1, 1000), st.data())
+def test_pixels_of_small_pictures_survive(size: int, data: st.DataObject) -> None:
+    pixel = data.draw(st.integers(0, size - 1))
+    box = box_to_permille((pixel, pixel, pixel, pixel), size, size)
+    assert box_to_pixels(box, size, size) == (pixel,) * 4

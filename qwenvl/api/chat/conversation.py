@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
-from qwenvl.api.chat.schemas import ChatMessage, ContentPart, ImageUrl
+from qwenvl.api.chat.schemas import ChatMessage, ContentPart
 from qwenvl.api.grounding.boxes import BoxWriter
 from qwenvl.api.media.references import ImageReference
+from qwenvl.api.wire import ImageUrl
 from qwenvl.chat import Image, Message, Part, PromptFormat, Role, Text
 from qwenvl.chat.react import Call, Calling, Result
 from qwenvl.errors import UserError

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import anyio.to_thread
 
-from qwenvl.api.chat.conversation import read_conversation, texts_of
+from qwenvl.api.chat.conversation import Conversation, read_conversation, texts_of
 from qwenvl.api.chat.schemas import ChatMessage, PromptFields
 from qwenvl.api.chat.tools import NO_TOOLS, OfferedTools, check_tools_fit
 from qwenvl.api.grounding.boxes import BoxWriter
@@ -13,8 +13,8 @@ from qwenvl.api.grounding.objects import SizeObject
 from qwenvl.api.long_texts import naming, refuse_hopeless
 from qwenvl.api.media.references import ImageReference
 from qwenvl.api.sampling import check_prompt_fits
-from qwenvl.chat import Message, PromptFormat, images_of, render
-from qwenvl.chat.react import Start, uses_tools, write_react
+from qwenvl.chat import Message, PromptFormat, Role, Text, images_of, render
+from qwenvl.chat.react import Calling, Start, uses_tools, write_react
 from qwenvl.engine import ModelInfo
 from qwenvl.errors import UserError
 
@@ -28,6 +28,7 @@ class Prompt:
         images: where they are, in the order of their pairs.
         length: tokens once every image has its positions.
         start: where in the form of tools the answer begins; None where the answer is plain text.
+        open_text: of the last message, where that is an assistant's; an answer may go on with it.
         needs_sizes: some box is in pixels, and stands there as the longest there is until the prompt is read again
             with the sizes of its pictures.
     """
@@ -36,6 +37,7 @@ class Prompt:
     images: tuple[ImageReference, ...]
     length: int
     start: Start | None = None
+    open_text: str = ""
     needs_sizes: bool = False
 
 
@@ -61,6 +63,7 @@ async def read_prompt(
     last_turn: LastTurn = LastTurn(),
     offered: OfferedTools = NO_TOOLS,
     sizes: Sequence[SizeObject] | None = None,
+    left_out: int = 0,
 ) -> Prompt:
     """Read and render the wire messages, in a thread: there may be a great many of them, and long ones.
 
@@ -72,13 +75,14 @@ async def read_prompt(
         last_turn: how the prompt ends.
         offered: the tools that the model is told of.
         sizes: of the pictures; None where they are not loaded yet.
+        left_out: pictures of the request that came before these messages.
 
     Raises:
         ContextLengthError: they leave no room for an answer.
         UserError: a message that this server does not take, or too many images; ``param`` is the field.
     """
     return await anyio.to_thread.run_sync(
-        _read_prompt, messages, info, prompt_format, max_images, last_turn, offered, sizes
+        _read_prompt, messages, info, prompt_format, max_images, last_turn, offered, sizes, left_out
     )
 
 
@@ -122,11 +126,21 @@ def check_image_count(images: Sequence[ImageReference], info: ModelInfo, max_ima
         UserError: names the first that is too many.
     """
     limit = min(max_images, info.max_images) if info.tokens_per_image else 0
+    if images and limit == 0:
+        param = images[0].param
+        raise UserError(f"{param}: this model reads no images.", param=param, code="images_not_supported")
+    check_server_limit(images, limit)
+
+
+def check_server_limit(images: Sequence[ImageReference], limit: int) -> None:
+    """Raise if these are more than ``limit``.
+
+    Raises:
+        UserError: names the first that is too many.
+    """
     if len(images) <= limit:
         return
     param = images[limit].param
-    if limit == 0:
-        raise UserError(f"{param}: this model reads no images.", param=param, code="images_not_supported")
     raise UserError(
         f"{param}: a request may hold at most {limit} images, and this one holds {len(images)}.",
         param=param,
@@ -142,9 +156,10 @@ def render_messages(
     last_turn: LastTurn = LastTurn(),
     offered: OfferedTools = NO_TOOLS,
     sizes: Sequence[SizeObject] | None = None,
+    left_out: int = 0,
 ) -> Prompt:
     """As :func:`read_prompt`, here and now, and the prompt may be somewhat longer than the context."""
-    boxes = BoxWriter(sizes)
+    boxes = BoxWriter(sizes, left_out)
     conversation = read_conversation(messages, prompt_format, boxes)
     plain = [entry for entry in conversation if isinstance(entry, Message)]
     check_tools_fit(offered, plain, prompt_format, is_answer_open=last_turn.opens_answer)
@@ -161,7 +176,17 @@ def render_messages(
             continue_final_message=written.continue_final,
         )
     start = written.start if offered.tools or uses_tools(conversation) else None
-    return Prompt(rendered.token_ids, images, rendered.length(info.tokens_per_image), start, boxes.needs_sizes)
+    length = rendered.length(info.tokens_per_image)
+    return Prompt(rendered.token_ids, images, length, start, _open_text(conversation), boxes.needs_sizes)
+
+
+def _open_text(conversation: Conversation) -> str:
+    match conversation[-1]:
+        case Message(role=Role.ASSISTANT, parts=parts):
+            return "".join(part.text for part in parts if isinstance(part, Text))
+        case Calling(thought=thought):
+            return thought
+    return ""
 
 
 def _read_prompt(
@@ -172,7 +197,8 @@ def _read_prompt(
     last_turn: LastTurn,
     offered: OfferedTools,
     sizes: Sequence[SizeObject] | None,
+    left_out: int,
 ) -> Prompt:
-    prompt = render_messages(messages, info, prompt_format, max_images, last_turn, offered, sizes)
+    prompt = render_messages(messages, info, prompt_format, max_images, last_turn, offered, sizes, left_out)
     check_prompt_fits(prompt.length, info)
     return prompt

@@ -42,13 +42,21 @@ class AnswerReader:
     Args:
         form: None where the whole text is content.
         grounding: how its findings are told; None where none are.
-        before: text that stands before the answer in its message.
+        before: text that the answer goes on with.
+        shows_before: it is part of the message.
     """
 
-    def __init__(self, form: ToolForm | None, grounding: Grounding | None = None, before: str = "") -> None:
-        assert form is None or grounding is None, "read_grounding() refuses tools"
+    def __init__(
+        self,
+        form: ToolForm | None,
+        grounding: Grounding | None = None,
+        before: str = "",
+        *,
+        shows_before: bool = False,
+    ) -> None:
+        assert form is None or grounding is None, "refuse_tools() refuses both"
         self._form = form
-        self._findings = FindingsReader(grounding, before) if grounding is not None else None
+        self._findings = FindingsReader(grounding, before, shows_before=shows_before) if grounding is not None else None
         self._parser = ReActParser(form.names, form.start) if form is not None else None
 
     def read(self, delta: Delta) -> list[ChoiceDelta]:

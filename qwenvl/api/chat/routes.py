@@ -10,7 +10,6 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from qwenvl.api.chat.echo import echoed_text
 from qwenvl.api.chat.objects import ChatCompletion
 from qwenvl.api.chat.prompt import Prompt, read_last_turn, read_prompt, read_prompt_format, shown_token_ids
 from qwenvl.api.chat.reading import ToolForm
@@ -158,7 +157,8 @@ def _header(wire: ChatCompletionRequest, prompt: Prompt, sampling: SamplingOptio
         include_usage=bool(wire.stream_options and wire.stream_options.include_usage),
         tokens_as_ids=bool(wire.return_tokens_as_token_ids),
         service_tier="default" if wire.service_tier is not None else None,
-        echo=echoed_text(wire.messages) if wire.echo else "",
+        before=prompt.open_text if wire.echo or wire.continue_final_message else "",
+        echoes=bool(wire.echo),
         shows_logprobs=sampling.logprobs is not None,
         id=f"chatcmpl-{wire.request_id or uuid.uuid4().hex}",
     )

@@ -2,14 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Tag
+from pydantic import Field, Tag
 
 from qwenvl.api.chat.tool_schemas import FunctionCall, ToolCalls, ToolFields
 from qwenvl.api.grounding.schemas import BoxFields, GroundingFields
 from qwenvl.api.structure import StructureFields
 from qwenvl.api.wire import (
     MAX_LOGPROBS,
+    ChatTemplateOptions,
     IgnoredFields,
+    ImageSource,
     Label,
     SamplingFields,
     ServingFields,
@@ -22,24 +24,12 @@ MAX_MESSAGES = 4096
 MAX_PARTS = 1024
 
 
-class ImageUrl(WireModel):
-    """``detail`` is accepted and ignored: the model reads every image at one size."""
-
-    url: str
-    detail: str | None = None
-
-
 class ContentPart(BoxFields):
     """One part of a message. ``type`` says which of the other fields count."""
 
     type: str
     text: str | None = None
-    image_url: Annotated[
-        Annotated[str, Tag("@a URL")]
-        | Annotated[ImageUrl, Tag("@an object with a url")]
-        | Annotated[None, Tag("@null")],
-        by_shape({str: "a URL", dict: "an object with a url"}),
-    ] = None
+    image_url: ImageSource = None
 
 
 class ChatMessage(WireModel):
@@ -60,12 +50,6 @@ class ChatMessage(WireModel):
 
 
 Messages = Annotated[list[ChatMessage], Field(max_length=MAX_MESSAGES, fail_fast=True)]
-
-
-class ChatTemplateOptions(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    chat_format: Literal["chatml", "raw"] | None = None
 
 
 class TextPart(WireModel):

@@ -38,7 +38,8 @@ class AnswerHeader:
 
     Attributes:
         form: None where the whole text is content.
-        echo: content to begin each answer with; it is none of the model's, so nothing in it is a call.
+        before: what the answer goes on with, or repeats; it is none of the model's, so nothing in it is a call.
+        echoes: each answer begins with it.
         grounding: how findings are told; None where none are.
         shows_logprobs: off where they were asked of the engine for confidences alone.
     """
@@ -51,7 +52,8 @@ class AnswerHeader:
     include_usage: bool = False
     tokens_as_ids: bool = False
     form: ToolForm | None = None
-    echo: str = ""
+    before: str = ""
+    echoes: bool = False
     grounding: Grounding | None = None
     shows_logprobs: bool = True
     service_tier: Literal["default"] | None = None
@@ -64,7 +66,7 @@ class AnswerHeader:
 
     def reader(self) -> AnswerReader:
         """Reads one of the answers."""
-        return AnswerReader(self.form, self.grounding, self.echo)
+        return AnswerReader(self.form, self.grounding, self.before, shows_before=self.echoes)
 
     def logprobs_of(self, delta: Delta) -> ChoiceLogprobs | None:
         """The log probabilities to show."""
@@ -269,7 +271,7 @@ def _echo(header: AnswerHeader) -> list[ChoiceDelta]:
     if header.grounding is not None and header.grounding.cleans_text:
         # What is cleaned comes out of the reader.
         return []
-    return [ChoiceDelta(content=header.echo)] if header.echo else []
+    return [ChoiceDelta(content=header.before)] if header.echoes and header.before else []
 
 
 def _chunk_choices(delta: Delta, reader: AnswerReader, header: AnswerHeader) -> Iterator[ChunkChoice]:

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag
 
-from qwenvl.api.chat.schemas import ImageUrl
 from qwenvl.api.structure import StructureFields
 from qwenvl.api.wire import (
     MAX_LOGPROBS,
     IgnoredFields,
+    ImageUrl,
     SamplingFields,
     ServingFields,
     StreamFields,

@@ -6,13 +6,11 @@ from typing import NoReturn
 from qwenvl.api.grounding.objects import SizeObject
 from qwenvl.api.grounding.schemas import BoxFields, Corners
 from qwenvl.errors import UserError
-from qwenvl.grounding import Box, Point, box_to_permille, format_finding
+from qwenvl.grounding import Box, Point, box_to_permille, format_finding, has_tags
 from qwenvl.grounding.shapes import PERMILLE
 
 _WIDEST = Box(PERMILLE - 1, PERMILLE - 1, PERMILLE - 1, PERMILLE - 1)
 """Takes as many tokens as any: what stands for a box while the picture's size is not known."""
-
-_TAGS = ("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>")
 
 
 class BoxWriter:
@@ -20,10 +18,12 @@ class BoxWriter:
 
     Args:
         sizes: of all its pictures; None where they are not loaded yet, and any size will do.
+        left_out: pictures of the request that are not part of the conversation any more, before all others.
     """
 
-    def __init__(self, sizes: Sequence[SizeObject] | None = None) -> None:
+    def __init__(self, sizes: Sequence[SizeObject] | None = None, left_out: int = 0) -> None:
         self._sizes = sizes
+        self._left_out = left_out
         self._pictures = 0
         self.needs_sizes = False
         """Some box is in pixels, and the sizes were not known."""
@@ -38,23 +38,30 @@ class BoxWriter:
         Raises:
             UserError: it is no box, or not within its picture; ``param`` is the field.
         """
-        if part.ref is not None and any(tag in part.ref for tag in _TAGS):
-            _refuse(f"{path}.ref", "must be a phrase without tags.")
+        if part.ref is not None and (has_tags(part.ref) or not part.ref.strip()):
+            _refuse(f"{path}.ref", "must be a phrase, and without tags.")
         index = self._index(part, path)
         corners = _corners(part, f"{path}.box")
         return format_finding(part.ref, [self._permille(corners, part.unit or "pixel", index, f"{path}.box")], [])
 
     def _index(self, part: BoxFields, path: str) -> int:
-        if not self._pictures:
-            _refuse(path, "needs a picture before it, which it is a part of.")
+        """Which of the pictures that are there; the latest where there is none, for thousandths of anything."""
         if part.image_index is None:
+            if not self._pictures and part.unit != "permille":
+                _refuse(path, "needs a picture before it, whose pixels these are.")
             return self._pictures - 1
-        if part.image_index >= self._pictures:
+        before = self._left_out + self._pictures
+        if part.image_index >= before:
             _refuse(
                 f"{path}.image_index",
-                f"must be less than {self._pictures}, the number of pictures before it, not {part.image_index}.",
+                f"must be less than {before}, the number of pictures before it, not {part.image_index}.",
             )
-        return part.image_index
+        if part.image_index < self._left_out:
+            _refuse(
+                f"{path}.image_index",
+                f"names picture {part.image_index}, and truncation left out the first {self._left_out}.",
+            )
+        return part.image_index - self._left_out
 
     def _permille(self, corners: tuple[float, float, float, float], unit: str, index: int, path: str) -> Box:
         if unit == "pixel" and self._sizes is None:

@@ -24,11 +24,11 @@ class TokenPlaces:
         self._decoder = getincrementaldecoder("utf-8")("replace")
         self._ends: list[int] = []
         self._logprobs: list[float] = []
-        self._length = 0
+        self._length = self._start = 0
 
     def start_at(self, length: int) -> None:
         """So many characters stand before the answer."""
-        self._length += length
+        self._length = self._start = length
 
     def add(self, delta: Delta) -> None:
         """The tokens that came; their text may come later."""
@@ -39,14 +39,14 @@ class TokenPlaces:
             self._ends.append(self._length)
             self._logprobs.append(position.chosen.logprob)
 
-    def confidence(self, spans: Iterable[tuple[int, int]]) -> float:
-        """The geometric mean of the probabilities of the tokens that write these characters.
+    def confidence(self, spans: Iterable[tuple[int, int]]) -> float | None:
+        """The geometric mean of the probabilities of the tokens that write these characters; None where none does.
 
         One number is one to three tokens, and a box has four: a product would say more of how long it is written.
         """
         logprobs = [
             logprob
-            for start, end in spans
+            for start, end in ((max(start, self._start), end) for start, end in spans if end > self._start)
             for logprob in self._logprobs[bisect_right(self._ends, start) : bisect_left(self._ends, end) + 1]
         ]
-        return min(1.0, exp(sum(logprobs) / len(logprobs))) if logprobs else 0.0
+        return min(1.0, exp(sum(logprobs) / len(logprobs))) if logprobs else None

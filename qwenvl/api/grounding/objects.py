@@ -37,6 +37,7 @@ class FindingObject(BaseModel):
     """A phrase and where it is.
 
     Attributes:
+        index: of the answer's findings, from 0; the openai SDK puts the parts of a stream together by it.
         ref: None where the model named none.
         boxes: in ``unit``.
         quads: likewise.
@@ -46,6 +47,7 @@ class FindingObject(BaseModel):
         span: characters of the message's text, from the first up to and without the last.
     """
 
+    index: int
     ref: str | None
     boxes: list[BoxObject]
     quads: list[QuadObject]

@@ -2,11 +2,13 @@
 
 import time
 import uuid
-from collections.abc import Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
 
-from qwenvl.api.chat.prompt import check_image_count
+from anyio import to_thread
+
+from qwenvl.api.chat.prompt import check_image_count, check_server_limit
 from qwenvl.api.context import RequestContext
 from qwenvl.api.gateway import Gateway
 from qwenvl.api.grounding.annotating import annotated
@@ -69,7 +71,7 @@ class GroundingSearch:
             EngineError: the engine failed.
         """
         async with self._gateway.admitted(context):
-            searches, references = self._read(wire)
+            searches, references = await to_thread.run_sync(self._read, wire)
             options = [self._read_sampling(wire, search) for search in searches]
             pictures = await self._gateway.images.load(
                 references, self._gateway.info.image_size, keep_files=bool(wire.annotated)
@@ -92,8 +94,9 @@ class GroundingSearch:
     def _read(self, wire: GroundingRequest) -> tuple[list[Search], Sequence[ImageReference]]:
         info = self._gateway.info
         references = references_of(wire)
-        # Each is in a prompt of its own.
+        # Each is in a prompt of its own, so the model's own limit is one; but a request may hold no more than others.
         check_image_count(references[:1], info, self._gateway.settings.max_images)
+        check_server_limit(references, self._gateway.settings.max_images)
         chosen = wire.chat_template_kwargs and wire.chat_template_kwargs.chat_format
         prompt_format = PromptFormat(chosen) if chosen else info.prompt_format
         return read_searches(wire, len(references), prompt_format, info), references
@@ -130,32 +133,49 @@ class GroundingSearch:
         sampling: SamplingOptions,
     ) -> "_Answer":
         options = GroundingOptions(unit=wire.unit, confidence=wire.confidence)
-        grounding = grounding_in(options, pictures, search.image_index, sampling, self._gateway.info.vocabulary)
+        picture = pictures[search.image_index]
+        grounding = grounding_in(options, picture, search.image_index, sampling, self._gateway.info.vocabulary)
         request = GenerationRequest(
             f"grounding-{uuid.uuid4().hex}",
             search.rendered.token_ids,
-            # Of its own, since the engine may change it.
-            (pictures[search.image_index].image.copy(),),
+            (picture.image,),
             with_confidences(sampling, grounding),
             cache_salt=wire.cache_salt,
             priority=context.priority + (wire.priority or 0),
             trace_headers=context.trace_headers,
             adapter=self._gateway.adapter_of(wire.model),
         )
-        return _Answer(search, request, FindingsReader(grounding, search.begun), grounding.unit)
+        reader = FindingsReader(grounding, search.begun)
+        return _Answer(search, request, reader, grounding.unit, wire.max_boxes or DEFAULT_MAX_BOXES)
 
     async def _run(self, answers: Sequence["_Answer"], context: RequestContext) -> SearchUsage:
-        openings = [self._gateway.steps(answer.request, context) for answer in answers]
-        async with aclosing(merged(openings)) as steps:
-            async for i, step in steps:
-                answers[i].add(step)
-        prompt_tokens = sum(answer.usage.prompt_tokens for answer in answers)
-        completion_tokens = sum(answer.usage.completion_tokens for answer in answers)
+        """Have all of them answered. Their tokens are taken at once: half of them would be of no use."""
+        info = self._gateway.info
+        asked = sum(answer.search.rendered.length(info.tokens_per_image) for answer in answers)
+        together = replace(answers[0].request.sampling, n=len(answers))
+        async with self._gateway.limits.tokens(asked, together, context) as used:
+            async with aclosing(merged([self._opening(answer, context) for answer in answers])) as steps:
+                async for i, step in steps:
+                    answers[i].add(step)
+            usage = Usage(
+                sum(answer.usage.prompt_tokens for answer in answers),
+                sum(answer.usage.completion_tokens for answer in answers),
+            )
+            if used is not None:
+                used.usage = usage
         return SearchUsage(
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            total_tokens=prompt_tokens + completion_tokens,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            total_tokens=usage.total_tokens,
         )
+
+    @asynccontextmanager
+    async def _opening(self, answer: "_Answer", context: RequestContext) -> AsyncIterator[AsyncIterator[Step]]:
+        # Of its own, and only while it is its turn: the engine may change a picture.
+        (image,) = answer.request.images
+        request = replace(answer.request, images=(image.copy(),))
+        async with self._gateway.steps(request, context, takes_tokens=False) as steps:
+            yield steps
 
     async def _show(
         self, wire: GroundingRequest, pictures: Sequence[Picture], answers: Sequence["_Answer"]
@@ -186,6 +206,7 @@ class _Answer:
     request: GenerationRequest
     reader: FindingsReader
     unit: Unit
+    max_boxes: int
     texts: list[str] = field(default_factory=list)
     boxes: list[BoxObject] = field(default_factory=list)
     quads: list[QuadObject] = field(default_factory=list)
@@ -200,8 +221,10 @@ class _Answer:
     def _add(self, delta: Delta) -> None:
         self.texts.append(delta.text)
         for finding in self.reader.read(delta).findings:
-            self.boxes += finding.boxes
-            self.quads += finding.quads
+            # An answer that goes on after its phrase's boxes tells of other things.
+            if finding.index == 0 or not self.search.begun:
+                self.boxes += finding.boxes
+                self.quads += finding.quads
         self.finish_reason = delta.finish_reason or self.finish_reason
 
     def result(self) -> SearchResult:
@@ -217,8 +240,8 @@ class _Answer:
             phrase=self.search.phrase,
             text="".join(self.texts),
             found=bool(self.boxes or self.quads),
-            boxes=self.boxes,
-            quads=self.quads,
+            boxes=self.boxes[: self.max_boxes],
+            quads=self.quads[: self.max_boxes],
             unit=self.unit,
             finish_reason=self.finish_reason,
         )

@@ -1,5 +1,8 @@
 """The route of :class:`GroundingSearch`."""
 
+from functools import partial
+
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
@@ -25,6 +28,8 @@ def grounding_routes(search: GroundingSearch) -> APIRouter:
         wire = await parse_body(request, GroundingRequest)
         search.check(wire)
         body = await while_connected(request.receive, search.answer(wire, context_of(request)))
-        return Response(body.model_dump_json(exclude_unset=True), media_type="application/json")
+        # Pictures in it make it large.
+        written = await to_thread.run_sync(partial(body.model_dump_json, exclude_unset=True))
+        return Response(written, media_type="application/json")
 
     return router

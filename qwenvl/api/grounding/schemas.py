@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Tag
 
-from qwenvl.api.wire import INT32_MAX, MAX_SEED, MIN_SEED, Label, WireModel, by_shape
+from qwenvl.api.wire import (
+    INT32_MAX,
+    MAX_SEED,
+    MIN_SEED,
+    ChatTemplateOptions,
+    ImageSource,
+    Label,
+    WireModel,
+    by_shape,
+)
 
 Unit = Literal["pixel", "permille"]
 
@@ -37,7 +46,7 @@ class Corners(BaseModel):
 
 
 BoxValue = Annotated[
-    Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Tag("@a list of 4 numbers"), Field(max_length=4)]
+    Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Tag("@a list of 4 numbers"), Field(max_length=64)]
     | Annotated[Corners, Tag("@an object with x1, y1, x2, y2")]
     | Annotated[None, Tag("@null")],
     by_shape({list: "a list of 4 numbers", dict: "an object with x1, y1, x2, y2"}),
@@ -58,36 +67,19 @@ MAX_PHRASE_CHARS = 512
 MAX_BOXES = 32
 MAX_SEARCHES = 256
 """Pictures times phrases of one request."""
+MAX_ANNOTATED = 8
+"""Pictures that one request has drawn on."""
 
 PHRASE = "{phrase}"
 """Where the phrase goes in a prompt."""
-
-
-class PictureUrl(WireModel):
-    """``detail`` is accepted and ignored: the model reads every image at one size."""
-
-    url: str
-    detail: str | None = None
-
-
-PictureSource = Annotated[
-    Annotated[str, Tag("@a URL")] | Annotated[PictureUrl, Tag("@an object with a url")] | Annotated[None, Tag("@null")],
-    by_shape({str: "a URL", dict: "an object with a url"}),
-]
-
-
-class PromptOptions(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    chat_format: Literal["chatml", "raw"] | None = None
 
 
 class GroundingRequest(WireModel):
     """``POST /v1/grounding``: where in each of the pictures is what each of the phrases names."""
 
     model: str
-    image: PictureSource = None
-    images: list[PictureSource] | None = Field(None, max_length=MAX_SEARCHES, fail_fast=True)
+    image: ImageSource = None
+    images: list[ImageSource] | None = Field(None, max_length=MAX_SEARCHES, fail_fast=True)
     phrases: list[Annotated[str, Field(min_length=1, max_length=MAX_PHRASE_CHARS)]] = Field(
         min_length=1, max_length=MAX_PHRASES, fail_fast=True
     )
@@ -97,7 +89,7 @@ class GroundingRequest(WireModel):
     constrained: bool | None = None
     max_boxes: int | None = Field(None, ge=1, le=MAX_BOXES)
     annotated: bool | None = None
-    chat_template_kwargs: PromptOptions | None = None
+    chat_template_kwargs: ChatTemplateOptions | None = None
 
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)

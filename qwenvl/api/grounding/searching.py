@@ -3,12 +3,15 @@
 import re
 from dataclasses import dataclass
 
-from qwenvl.api.grounding.schemas import MAX_SEARCHES, PHRASE, GroundingRequest, PictureUrl
-from qwenvl.api.long_texts import naming
+from qwenvl.api.grounding.schemas import MAX_ANNOTATED, MAX_SEARCHES, PHRASE, GroundingRequest
+from qwenvl.api.long_texts import naming, refuse_hopeless
 from qwenvl.api.media.references import ImageReference
+from qwenvl.api.sampling import check_prompt_fits
+from qwenvl.api.wire import ImageUrl
 from qwenvl.chat import Image, Message, PromptFormat, Rendered, render
 from qwenvl.engine import ModelInfo, Structure
 from qwenvl.errors import UserError
+from qwenvl.grounding import has_tags
 
 DEFAULT_MAX_BOXES = 8
 
@@ -23,7 +26,6 @@ _BOX = rf"\({_COORDINATE},{_COORDINATE}\),\({_COORDINATE},{_COORDINATE}\)</box>"
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _ARTICLE = re.compile(r"(?:the|a|an)\s+", re.IGNORECASE)
-_TAG = re.compile(r"</?(?:ref|box|quad)>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,17 @@ def references_of(wire: GroundingRequest) -> list[ImageReference]:
             param="phrases",
             code="invalid_value",
         )
+    if wire.annotated and len(given) > MAX_ANNOTATED:
+        raise UserError(
+            f"annotated must not be true for more than {MAX_ANNOTATED} pictures, and there are {len(given)}.",
+            param="annotated",
+            code="invalid_value",
+        )
     references = []
     for param, source in given:
         if source is None:
             raise UserError(f"{param} must be a URL or an object with a url.", param=param, code="invalid_type")
-        if isinstance(source, PictureUrl):
+        if isinstance(source, ImageUrl):
             references.append(ImageReference(source.url, f"{param}.url"))
         else:
             references.append(ImageReference(source, param))
@@ -78,14 +86,17 @@ def read_searches(wire: GroundingRequest, n_images: int, prompt_format: PromptFo
     Raises:
         UserError: a phrase holds tags, or the prompt has no place for it.
     """
-    if wire.prompt is not None and PHRASE not in wire.prompt:
-        raise UserError(f"prompt must hold {PHRASE} where the phrase goes.", param="prompt", code="invalid_value")
+    if wire.prompt is not None and wire.prompt.count(PHRASE) != 1:
+        raise UserError(f"prompt must hold {PHRASE} once, where the phrase goes.", param="prompt", code="invalid_value")
     searches: list[Search] = []
     for i, phrase in enumerate(wire.phrases):
-        if _TAG.search(phrase):
-            raise UserError(f"phrases[{i}] must be without tags.", param=f"phrases[{i}]", code="invalid_value")
-        with naming(f"phrases[{i}]"):
-            begun, rendered = _prompt(phrase, wire, prompt_format, info)
+        param = f"phrases[{i}]"
+        if has_tags(phrase) or not phrase.strip():
+            raise UserError(f"{param} must be a phrase, and without tags.", param=param, code="invalid_value")
+        refuse_hopeless([(param, (wire.prompt or "") + phrase)], info, param)
+        with naming(param):
+            begun, rendered = _prompt(phrase.strip(), wire, prompt_format, info)
+        check_prompt_fits(rendered.length(info.tokens_per_image), info, param)
         searches += [Search(image, phrase, begun, rendered) for image in range(n_images)]
     return sorted(searches, key=lambda search: search.image_index)
 

@@ -120,7 +120,8 @@ class ImageLoader:
             file: the encoded picture, which was decoded before.
             longest: side in pixels.
         """
-        async with self._large:
+        count = await self._in_thread(count_pixels, file, self._settings.max_image_pixels)
+        async with self._large if self._is_large(count) else nullcontext():
             return await self._in_thread(self._shrink, file, longest)
 
     def _shrink(self, file: bytes, longest: int) -> PIL.Image.Image:
@@ -206,15 +207,16 @@ class ImageLoader:
         return _Examined(content, key, fitted, count)
 
     async def _decode(self, picture: "_Examined") -> Fitted:
-        max_pixels = self._settings.max_image_pixels
-        # Large ones one at a time: all threads together hold less than two of the largest pictures that are allowed.
-        large = picture.count > max_pixels // self._settings.image_threads
         _, image_size, upright = picture.key
-        work = partial(fit_picture, picture.content, max_pixels, image_size, upright=upright)
-        async with self._large if large else nullcontext():
+        work = partial(fit_picture, picture.content, self._settings.max_image_pixels, image_size, upright=upright)
+        async with self._large if self._is_large(picture.count) else nullcontext():
             fitted = await self._in_thread(work)
         self._cache.put(picture.key, fitted)
         return fitted
+
+    def _is_large(self, count: int) -> bool:
+        """Those are decoded one at a time: all threads together hold less than two of the largest that are allowed."""
+        return count > self._settings.max_image_pixels // self._settings.image_threads
 
     async def _in_thread(self, work: Callable[..., ResultT], *args: object) -> ResultT:
         """Run ``work`` in one of the threads.

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from qwenvl.api.chat.objects import PositionLogprob
+from qwenvl.api.grounding.findings import Read
 from qwenvl.api.grounding.objects import FindingObject
 from qwenvl.api.responses.events import (
     ArgumentsDeltaEvent,
@@ -27,6 +28,7 @@ class GrowingMessage:
         self._texts: list[str] = []
         self._logprobs: list[PositionLogprob] = []
         self._findings: list[FindingObject] | None = [] if tells_findings else None
+        self._written: list[str] = []
 
     def item(self, status: ItemStatus) -> OutputMessage:
         content = [] if status == "in_progress" else [self._part()]
@@ -40,6 +42,12 @@ class GrowingMessage:
             item=self.item("in_progress"),
         )
         yield self._tell_part("response.content_part.added", numbers)
+
+    def note(self, read: Read) -> None:
+        """More that was found, and the text as the model wrote it."""
+        assert self._findings is not None
+        self._findings += read.findings
+        self._written.append(read.written)
 
     def add(
         self, delta: str, logprobs: list[PositionLogprob], findings: list[FindingObject], numbers: Iterator[int]
@@ -55,8 +63,7 @@ class GrowingMessage:
             delta=delta,
             logprobs=logprobs,
         )
-        if findings and self._findings is not None:
-            self._findings += findings
+        if findings:
             event.grounding = findings
         return event
 
@@ -82,6 +89,7 @@ class GrowingMessage:
         part = OutputText(type="output_text", text="".join(self._texts), annotations=[], logprobs=list(self._logprobs))
         if self._findings is not None:
             part.grounding = list(self._findings)
+            part._written = "".join(self._written)
         return part
 
     def _tell_part(

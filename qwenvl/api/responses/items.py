@@ -1,7 +1,7 @@
 """Wire items to the items that are kept, listed and rendered: roles, parts, calls, references."""
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from qwenvl.api.responses.objects import (
@@ -32,6 +32,12 @@ class PlacedItem:
 
     item: Item
     param: str
+
+
+def count_images(items: Iterable[PlacedItem]) -> int:
+    """Images in the messages of the user."""
+    messages = (placed.item for placed in items if isinstance(placed.item, InputMessage))
+    return sum(isinstance(part, InputImage) for message in messages for part in message.content)
 
 
 def referenced_ids(wire: str | Sequence[InputItem]) -> Iterator[str]:

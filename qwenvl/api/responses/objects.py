@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from qwenvl.api.chat.objects import PositionLogprob
 from qwenvl.api.grounding.objects import FindingObject
@@ -34,13 +34,24 @@ class InputBox(BaseModel):
 
 
 class OutputText(BaseModel):
-    """``grounding`` is an extension, and left out where it was not asked for."""
+    """``grounding`` is an extension, and left out where it was not asked for.
+
+    Attributes:
+        _written: what the model wrote, where ``text`` was cleaned of its tags.
+    """
 
     type: Literal["output_text"]
     text: str
     annotations: list[dict[str, Any]]
     logprobs: list[PositionLogprob]
     grounding: list[FindingObject] = []
+
+    _written: str | None = PrivateAttr(None)
+
+    def for_history(self) -> "OutputText":
+        """What the model reads later: its own words, so that it finds its boxes, and no log probabilities."""
+        text = self.text if self._written is None else self._written
+        return OutputText(type="output_text", text=text, annotations=self.annotations, logprobs=[])
 
 
 class OutputRefusal(BaseModel):
@@ -67,8 +78,7 @@ class OutputMessage(BaseModel):
 
     def for_history(self) -> "OutputMessage":
         """The same without log probabilities, which nothing that comes later needs."""
-        without = {"logprobs": list[PositionLogprob]()}
-        parts = [part.model_copy(update=without) if isinstance(part, OutputText) else part for part in self.content]
+        parts = [part.for_history() if isinstance(part, OutputText) else part for part in self.content]
         return self.model_copy(update={"content": parts})
 
 

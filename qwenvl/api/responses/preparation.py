@@ -14,7 +14,7 @@ from qwenvl.api.grounding.findings import Grounding, read_grounding, refuse_tool
 from qwenvl.api.grounding.objects import SizeObject
 from qwenvl.api.responses.conversation import Conversation
 from qwenvl.api.responses.header import begin_response
-from qwenvl.api.responses.items import PlacedItem, read_items, referenced_ids
+from qwenvl.api.responses.items import PlacedItem, count_images, read_items, referenced_ids
 from qwenvl.api.responses.objects import Response
 from qwenvl.api.responses.prompt import read_truncated
 from qwenvl.api.responses.schemas import LOGPROBS, CreateResponseRequest
@@ -85,7 +85,9 @@ async def prepare(
     pictures = await gateway.images.load(prompt.images, info.image_size)
     if prompt.needs_sizes:
         prompt = await prompts.prompt_of(kept, [size_of(picture) for picture in pictures])
-    grounding = read_grounding(wire.grounding, pictures, sampling, info.vocabulary)
+    grounding = read_grounding(
+        wire.grounding, pictures, sampling, info.vocabulary, left_out=count_images(items) - len(pictures)
+    )
     # Work that can wait must not push out what others go on from.
     is_stored = wire.store is not False and context.priority == INTERACTIVE and settings.max_stored_responses > 0
     response = begin_response(wire, sampling, is_stored=is_stored)
@@ -143,9 +145,11 @@ class _Prompts:
         self._info = gateway.info
         self._format = PromptFormat(chosen) if chosen else gateway.info.prompt_format
         self._max_images = gateway.settings.max_images
+        self._n_images = 0
 
     async def read(self, items: Sequence[PlacedItem]) -> tuple[Sequence[PlacedItem], Prompt]:
         """The prompt, and the items that are in it: all, unless the request lets the oldest be left out."""
+        self._n_images = count_images(items)
         if self._wire.truncation != "auto":
             return items, await self.prompt_of(items)
         context = self._info.max_model_len
@@ -163,6 +167,7 @@ class _Prompts:
                 max_images=self._max_images,
                 offered=self._offered,
                 sizes=sizes,
+                left_out=self._n_images - count_images(items),
             )
         except UserError as error:
             raise conversation.renamed(error) from None

@@ -4,11 +4,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Tag
 
-from qwenvl.api.chat.schemas import MAX_MESSAGES, MAX_PARTS, ChatTemplateOptions, PromptCacheOptions
+from qwenvl.api.chat.schemas import MAX_MESSAGES, MAX_PARTS, PromptCacheOptions
 from qwenvl.api.chat.tool_schemas import MAX_TOOLS, FunctionName
 from qwenvl.api.grounding.schemas import BoxFields, GroundingFields
 from qwenvl.api.structure import MAX_STRUCTURE_CHARS, StructuredOutputs
-from qwenvl.api.wire import INT32_MAX, MAX_LOGPROBS, IgnoredFields, Label, SamplingFields, WireModel, by_shape
+from qwenvl.api.wire import (
+    INT32_MAX,
+    MAX_LOGPROBS,
+    ChatTemplateOptions,
+    IgnoredFields,
+    Label,
+    SamplingFields,
+    WireModel,
+    by_shape,
+)
 
 LOGPROBS = "message.output_text.logprobs"
 """The one value of ``include`` that changes an answer."""

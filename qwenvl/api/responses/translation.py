@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from qwenvl.api.chat.objects import PositionLogprob
 from qwenvl.api.chat.reading import ToolForm
 from qwenvl.api.chat.translation import write_logprobs
-from qwenvl.api.grounding.findings import FindingsReader, Grounding
-from qwenvl.api.grounding.objects import FindingObject
+from qwenvl.api.grounding.findings import FindingsReader, Grounding, Read
 from qwenvl.api.responses.events import Event
 from qwenvl.api.responses.items import new_id
 from qwenvl.api.responses.objects import InputTokensDetails, OutputTokensDetails, Response, ResponseUsage
@@ -94,7 +93,7 @@ class _Answer:
             self._logprobs += written.content if written is not None else []
         if self._findings is not None:
             read = self._findings.read(delta)
-            yield from self._say(read.text, read.findings)
+            yield from self._say(read.text, read)
         elif self._parser is None:
             yield from self._say(delta.text)
         else:
@@ -117,9 +116,9 @@ class _Answer:
             else:
                 yield from self._say(event.text)
 
-    def _say(self, text: str, findings: list[FindingObject] | None = None) -> Iterator[Event]:
+    def _say(self, text: str, read: Read | None = None) -> Iterator[Event]:
         logprobs, self._logprobs = self._logprobs, []
-        yield from self._writer.text(text, logprobs, findings)
+        yield from self._writer.text(text, logprobs, read)
 
     def _finish_reason(self, reason: FinishReason) -> FinishReason:
         """A whole call is the end, whatever the model would have said after it."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from qwenvl.api.chat.objects import PositionLogprob
 from qwenvl.api.errors import ErrorBody
-from qwenvl.api.grounding.objects import FindingObject
+from qwenvl.api.grounding.findings import Read
 from qwenvl.api.responses.events import ErrorEvent, Event, ResponseEvent
 from qwenvl.api.responses.growing import GrowingCall, GrowingMessage
 from qwenvl.api.responses.objects import (
@@ -60,16 +60,16 @@ class ResponseWriter:
         yield self._tell("response.created")
         yield self._tell("response.in_progress")
 
-    def text(
-        self, delta: str, logprobs: list[PositionLogprob], findings: list[FindingObject] | None = None
-    ) -> Iterator[Event]:
-        """More of a message, which begins here unless one is being written. None are ``findings`` that nobody wants."""
+    def text(self, delta: str, logprobs: list[PositionLogprob], read: Read | None = None) -> Iterator[Event]:
+        """More of a message, which begins here unless one is being written; ``read`` where findings are told."""
         if not isinstance(self._writing, GrowingMessage):
             yield from self._end_item("completed")
-            self._writing = GrowingMessage(len(self._done), tells_findings=findings is not None)
+            self._writing = GrowingMessage(len(self._done), tells_findings=read is not None)
             yield from self._writing.begin(self._numbers)
-        if delta or logprobs or findings:
-            yield self._writing.add(delta, logprobs, findings or [], self._numbers)
+        if read is not None:
+            self._writing.note(read)
+        if delta or logprobs or (read is not None and read.findings):
+            yield self._writing.add(delta, logprobs, read.findings if read is not None else [], self._numbers)
 
     def call(self, call_id: str, name: str) -> Iterator[Event]:
         """A call of a function begins; its arguments follow."""

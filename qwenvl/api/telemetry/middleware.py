@@ -15,7 +15,12 @@ from qwenvl.api.telemetry.tracing import AttributeValue, Tracing
 NO_ROUTE = "other"
 """Route of requests that reached none of the API: turned away before, or of a path that there is not."""
 
-OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "text_completion", "/v1/responses": "chat"}
+OPERATIONS = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "text_completion",
+    "/v1/responses": "chat",
+    "/v1/grounding": "chat",
+}
 """What OpenTelemetry's conventions call the routes that generate."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import openai
 import PIL.ExifTags
 import PIL.Image
 import pytest
@@ -13,7 +14,7 @@ import pytest_asyncio
 
 from qwenvl.api import Settings
 from tests.api.chatting import CHAT, ask, body, chunks_of, image_part, refusal, text_part
-from tests.api.live import data_url, in_process
+from tests.api.live import LiveServer, data_url, in_process
 from tests.api.responses.answering import events_of
 from tests.scripted_engine import ScriptedEngine
 
@@ -153,6 +154,45 @@ async def test_an_answer_that_goes_on_with_a_message() -> None:
     (finding,) = said["grounding"]
     assert (finding["span"], finding["boxes"][0]["x2"]) == ([0, 3], 192)
     assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks) == "dog."
+
+
+@pytest.mark.parametrize("clean", [False, True])
+async def test_what_is_gone_on_with_counts_though_it_is_not_shown(clean: bool) -> None:
+    async with in_process(ScriptedEngine("200),(300,400)</box>."), Settings()) as client:
+        begun = {"role": "assistant", "content": "A <ref>dog</ref><box>(100,"}
+        request = body(max_tokens=100, continue_final_message=True, grounding={"clean_text": clean})
+        request["messages"] = [{"role": "user", "content": [picture()]}, begun]
+        said = (await client.post(CHAT, json=request)).json()["choices"][0]["message"]
+    assert said["content"] == ("." if clean else "200),(300,400)</box>.")
+    (finding,) = said["grounding"]
+    assert (finding["ref"], finding["boxes"][0]["y1"], finding["span"][0]) == ("dog", 96, 0)
+    assert 0 < finding["boxes"][0]["confidence"] <= 1
+
+
+async def test_openais_stream_helper_puts_findings_together(settings: Settings) -> None:
+    with LiveServer(ScriptedEngine(RAW), settings) as live:
+        async with openai.AsyncOpenAI(base_url=f"{live.url}/v1", api_key="any") as client:
+            options: Any = {"extra_body": {"grounding": {}}, "max_tokens": 200}
+            messages: Any = [{"role": "user", "content": [picture()]}]
+            async with client.chat.completions.stream(model="tiny", messages=messages, **options) as stream:
+                async for _ in stream:
+                    pass
+                message = (await stream.get_final_completion()).choices[0].message
+    assert [finding["index"] for finding in message.grounding] == [0, 1]
+    assert message.content == RAW
+
+
+async def test_a_later_response_reads_what_the_model_wrote() -> None:
+    engine = ScriptedEngine(RAW)
+    async with in_process(engine, Settings()) as client:
+        first = await client.post(
+            "/v1/responses",
+            json={"model": "tiny", "input": "?", "grounding": {"clean_text": True}, "max_output_tokens": 200},
+        )
+        assert first.json()["output"][0]["content"][0]["text"] == CLEAN
+        again = {"model": "tiny", "input": "And?", "previous_response_id": first.json()["id"]}
+        assert (await client.post("/v1/responses", json=again)).status_code == 200
+    assert RAW in engine.info.vocabulary.decode(engine.requests[-1].token_ids)
 
 
 async def test_what_grounding_cannot_be(client: httpx.AsyncClient) -> None:

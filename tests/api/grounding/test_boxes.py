@@ -5,9 +5,12 @@ from typing import Any
 import httpx
 import pytest
 
+from qwenvl.api import Settings
 from tests.api.chatting import CHAT, ask, body, error_of, image_part, refusal, text_part
 from tests.api.grounding.test_answers import picture
+from tests.api.live import in_process
 from tests.fake_engine import FakeEngine
+from tests.scripted_engine import ScriptedEngine
 
 
 def box(*corners: float, **fields: Any) -> dict[str, Any]:
@@ -71,7 +74,7 @@ async def test_responses_take_them_too(client: httpx.AsyncClient, engine: FakeEn
     ("part", "param", "reason"),
     [
         (box(1, 2, 3), "box", "4 numbers"),
-        (box(1, 2, 3, 4, 5), "box", "at most 4"),
+        (box(1, 2, 3, 4, 5), "box", "4 numbers"),
         ({"type": "box"}, "box", "required"),
         ({"type": "box", "box": {"x1": 1, "y1": 2, "x2": 3}}, "box.y2", "required"),
         ({"type": "box", "box": "1,2,3,4"}, "box", "list of 4 numbers"),
@@ -83,6 +86,8 @@ async def test_responses_take_them_too(client: httpx.AsyncClient, engine: FakeEn
         (box(0, 0, 1, 1, image_index=1), "image_index", "less than 1"),
         (box(0, 0, 1, 1, image_index=-1), "image_index", "at least 0"),
         (box(0, 0, 1, 1, ref="a</ref><box>(1,2)"), "ref", "without tags"),
+        (box(0, 0, 1, 1, ref="a＜/ref＞＜box＞(1,2)"), "ref", "without tags"),
+        (box(0, 0, 1, 1, ref=" "), "ref", "must be a phrase"),
     ],
 )
 async def test_what_is_no_box(client: httpx.AsyncClient, part: dict[str, Any], param: str, reason: str) -> None:
@@ -98,6 +103,41 @@ async def test_where_no_box_belongs(client: httpx.AsyncClient) -> None:
     system = {"role": "system", "content": [box(1, 2, 3, 4)]}
     error = await refusal(client, messages=[system, {"role": "user", "content": "?"}])
     assert (error["param"], "user and assistant" in error["message"]) == ("messages[0].content[0]", True)
+
+
+async def test_thousandths_need_no_picture(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    await ask(client, [text_part("See "), box(1, 2, 3, 4, unit="permille")], max_tokens=4)
+    assert "See <box>(1,2),(3,4)</box><|im_end|>" in asked(engine)
+
+
+async def test_an_echoed_message_has_its_boxes(client: httpx.AsyncClient) -> None:
+    said = {"role": "assistant", "content": [text_part("See "), box(64, 96, 192, 192), text_part(" and")]}
+    messages = [{"role": "user", "content": [picture()]}, said]
+    request = body(max_tokens=4, echo=True, continue_final_message=True, grounding={})
+    message = (await client.post(CHAT, json=request | {"messages": messages})).json()["choices"][0]["message"]
+    assert message["content"].startswith("See <box>(100,200),(300,400)</box> and")
+    # The model did not write it, so nobody knows how sure it was.
+    assert message["grounding"][0]["boxes"] == [{"x1": 64, "y1": 96, "x2": 192, "y2": 192}]
+
+
+async def test_pictures_keep_their_numbers_when_the_oldest_are_left_out(engine: FakeEngine) -> None:
+    def turn(width: int, *parts: dict[str, Any]) -> dict[str, Any]:
+        shown = {"type": "input_image", "image_url": picture(width, 100)["image_url"]["url"]}
+        return {"role": "user", "content": [shown, *parts]}
+
+    async with in_process(ScriptedEngine("<box>(1,2),(3,4)</box>"), Settings()) as client:
+
+        async def respond(last: dict[str, Any]) -> httpx.Response:
+            turns = [turn(100 * (i + 1)) for i in range(8)]
+            request = {"model": "tiny", "input": [*turns, last], "truncation": "auto", "grounding": {}}
+            return await client.post("/v1/responses", json=request | {"max_output_tokens": 30})
+
+        response = await respond(turn(900, box(80, 0, 400, 50, image_index=7)))
+        (finding,) = response.json()["output"][0]["content"][0]["grounding"]
+        assert (finding["image_index"], finding["image"]["width"]) == (8, 900)
+        error = error_of(await respond(turn(900, box(1, 0, 2, 50, image_index=0))))
+    assert error["param"] == "input[8].content[1].image_index"
+    assert "left out" in error["message"]
 
 
 async def test_a_picture_that_cannot_be_had_is_what_is_refused(client: httpx.AsyncClient) -> None:
