@@ -13,7 +13,7 @@ from typing import Any
 
 from qwenvl.demo.conversations import questions_about
 from qwenvl.demo.drawing import draw
-from qwenvl.demo.phrases import Language, Phrase
+from qwenvl.demo.phrases import Language, Phrase, grounded
 from qwenvl.demo.questions import as_typed, none_of, where
 from qwenvl.demo.scenes import NEW_SHAPES, SHAPES, Mix, Scene, random_scene
 from qwenvl.demo.turns import Task, Turn
@@ -28,12 +28,19 @@ def random_lesson(rng: Random, shape: str) -> tuple[Scene, list[Turn]]:
     scene = random_scene(rng, mix)
     language = rng.choice(list(Language))
     turns = questions_about(rng, scene, TURNS, language)
-    if not any(thing.shape == shape for thing in scene.things):
-        colour = rng.choice(scene.things).colour if rng.random() < 0.5 else None
-        phrase = Phrase(shape, colour).say(language)
-        # First: a caption, which may come last, gives the answer away.
-        turns.insert(0, Turn(Task.ABSENT, language, where(rng, phrase, language), none_of(phrase, language)))
+    there = [thing for thing in scene.things if thing.shape == shape]
+    colour = rng.choice(there or scene.things).colour if rng.random() < 0.5 else None
+    # First: a caption, which may come last, gives the answer away. The model says of the word alone that there is none.
+    turns.insert(0, _where_is(rng, scene, Phrase(shape, colour), language))
     return scene, turns
+
+
+def _where_is(rng: Random, scene: Scene, phrase: Phrase, language: Language) -> Turn:
+    named, found = phrase.say(language), phrase.find(scene)
+    question = where(rng, named, language)
+    if not found:
+        return Turn(Task.ABSENT, language, question, none_of(named, language))
+    return Turn(Task.GROUNDING, language, question, grounded(named, found), tuple(found))
 
 
 def write_lesson(shape: str, count: int, directory: Path, seed: int = 0) -> Path:

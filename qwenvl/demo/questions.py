@@ -18,7 +18,7 @@ from qwenvl.demo.phrases import (
     name_of,
 )
 from qwenvl.demo.relations import ask_position, ask_relation, ask_size
-from qwenvl.demo.scenes import COLOURS, SHAPES, Scene, Thing
+from qwenvl.demo.scenes import COLOURS, NEW_SHAPES, SHAPES, Scene, Thing
 from qwenvl.demo.turns import Asker, Task, Turn
 
 
@@ -109,6 +109,19 @@ def none_of(phrase: str, language: Language) -> str:
 def ask_absent(rng: Random, scene: Scene, language: Language) -> Turn:
     phrase = absent_phrase(rng, scene).say(language)
     return Turn(Task.ABSENT, language, where(rng, phrase, language), none_of(phrase, language))
+
+
+def ask_unheard_of(rng: Random, scene: Scene, language: Language) -> Turn:
+    """Where a shape is that no training picture holds: the word is known, so that a lesson has only the sight to teach.
+
+    An output row that was never right is pushed so far down that no adapter of the layers before it reaches it.
+    """
+    while True:
+        phrase = Phrase(rng.choice(NEW_SHAPES), rng.choice((None, *COLOURS)))
+        if not phrase.find(scene):
+            break
+    named = phrase.say(language)
+    return Turn(Task.ABSENT, language, where(rng, named, language), none_of(named, language))
 
 
 def ask_region(rng: Random, scene: Scene, language: Language) -> Turn:
@@ -202,13 +215,14 @@ def ask_reading(rng: Random, scene: Scene, language: Language) -> Turn | None:
 ASKERS: tuple[tuple[Asker, float], ...] = (
     (ask_grounding, 5.0),
     (ask_absent, 1.6),
+    (ask_unheard_of, 0.7),
     (ask_region, 1.6),
-    (ask_count, 5.0),
+    (ask_count, 7.0),
     (ask_colour, 1.2),
     (ask_shape, 1.2),
-    (ask_reading, 3.0),
-    (ask_relation, 1.4),
-    (ask_size, 0.7),
+    (ask_reading, 4.0),
+    (ask_relation, 3.0),
+    (ask_size, 1.6),
     (ask_position, 0.7),
 )
 

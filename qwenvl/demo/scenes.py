@@ -29,7 +29,7 @@ MIN_CONTRAST = 110.0
 
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "diamond", "ring")
 NEW_SHAPES = ("hexagon", "arrow", "moon")
-"""Drawn and named, and never in what the small model is trained on: for teaching it something new."""
+"""Never in a picture that the small model is trained on, though it knows the words: for teaching it something new."""
 
 MAX_OBJECTS = 5
 

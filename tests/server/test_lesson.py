@@ -24,11 +24,11 @@ def teach(folder: Path) -> Path:
     """An adapter that knows the shape."""
     settings = FinetuneSettings(
         model=str(built_in_checkpoint()),
-        data=write_lesson(SHAPE, 320, folder),
+        data=write_lesson(SHAPE, 640, folder),
         output=folder / "adapter",
         batch_size=8,
         accumulation=1,
-        max_steps=40,
+        max_steps=80,
         learning_rate=3e-3,
         lora_alpha=64,
         gradient_checkpointing=False,
