@@ -12,6 +12,7 @@ from qwenvl.evaluation.wrong_answers import Wrong, wrong_answers
 
 _BINS = 10
 _BAR_PIXELS = 420
+_MARKDOWN = frozenset("\\`*_[]|#")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1c2024 }
 table { border-collapse: collapse } td, th { border-bottom: 1px solid #d8dce0; padding: .3rem .7rem; text-align: left }
@@ -48,8 +49,7 @@ def _markdown(summaries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "| --- | --- | --- | --: | --: | --- |"
     for one in summaries:
         cells = (one["title"], one["settings"]["model"], one["metric"], _score(one), _covered(one), _published(one))
-        # A pipe ends a cell, and a model may have any name.
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        yield f"| {' | '.join(map(_cell, cells))} |"
     for one in summaries:
         yield from _markdown_details(one)
 
@@ -64,14 +64,20 @@ def _markdown_details(summary: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"| {name} | {value:.2f} |" for name, value in summary["groups"].items())
     for flaw, count in summary["flaws"].items():
         yield f"\n{flaw}: {count}"
-    yield from (f"- `{name}`" for name in summary["named"])
+    yield from (f"- {_cell(name)}" for name in summary["named"])
+
+
+def _cell(text: str) -> str:
+    """Text for Markdown, a model's name or a file's: nothing of it is markup, and no pipe ends its cell."""
+    escaped = "".join(f"\\{sign}" if sign in _MARKDOWN else sign for sign in text)
+    return escape(escaped, quote=False)
 
 
 def _score(summary: Mapping[str, Any]) -> str:
-    """A star marks what is not the score of the whole split."""
+    """A mark stands at what is not the score of the whole split."""
     if (score := summary["score_of_covered"]) is None:
         return "-"
-    return f"{score:.2f}" + ("" if summary["complete"] else " *")
+    return f"{score:.2f}" + ("" if summary["complete"] else " (!)")
 
 
 def _covered(summary: Mapping[str, Any]) -> str:

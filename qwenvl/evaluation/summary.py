@@ -65,7 +65,7 @@ class _Tally:
     def _note(self, record: Record) -> None:
         self.flaws[record["flaw"]] += 1
         if len(self.named) < MOST_NAMED:
-            self.named.append(f"{record['id']}: {record['message']}")
+            self.named.append(_printable(f"{record['id']}: {record['message']}"))
 
 
 def summarise(task: Task, settings: RunSettings, results: Path, ran: Ran) -> Mapping[str, Any]:
@@ -116,6 +116,11 @@ def _scores(task: Task, tally: _Tally, records: Iterable[Record]) -> tuple[dict[
     means = {name: sum(values) / len(values) for name, values in sorted(tally.groups.items())}
     scale = 1 if task.metric in _AS_THEY_ARE else 100
     return means, scale * tally.total / tally.scored if tally.scored else None
+
+
+def _printable(text: str) -> str:
+    """On one line, and without what a terminal would obey: ids and messages come from elsewhere."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def write_summary(summary: Mapping[str, Any], folder: Path) -> None:

@@ -18,7 +18,7 @@ def test_measured_beside_published_with_wrong_boxes(tmp_path):
     with live(scripted("(0,0),(999,999)</box>")) as base_url:
         run(base_url, tmp_path, tmp_path / "out", "refcoco-val")
     markdown, page = reported(tmp_path, tmp_path / "out")
-    assert "| RefCOCO val | tiny | IoU >= 0.5 | 33.33 | 3 of 3 | Qwen-VL 89.36, Qwen-VL-Chat 88.55 |" in markdown
+    assert "| RefCOCO val | tiny | IoU &gt;= 0.5 | 33.33 | 3 of 3 | Qwen-VL 89.36, Qwen-VL-Chat 88.55 |" in markdown
     assert page.count("<figure>") == 2
     assert page.count('src="data:image/jpeg;base64,') == 2
     assert "33.33" in page
@@ -33,6 +33,7 @@ def test_nothing_of_data_or_answers_is_markup(tmp_path):
         assert run(base_url, tmp_path, tmp_path / "out", "ai2d") == 1
     markdown, page = reported(tmp_path, tmp_path / "out")
     assert "1 of 2, not the whole" in markdown
+    assert "<" not in markdown
     tags = []
 
     class Tags(HTMLParser):

@@ -32,7 +32,7 @@ def cider(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]
         references: what people wrote of each.
 
     Raises:
-        UserError: :func:`require_cider`.
+        UserError: as :func:`require_cider`, or the tokenizer does not run.
     """
     require_cider()
     from pycocoevalcap.cider.cider import Cider
@@ -41,6 +41,8 @@ def cider(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]
         return {}
     said = _tokenised({key: [predictions[key]] for key in predictions})
     heard = _tokenised({key: list(references[key]) for key in predictions})
+    if not any(map(any, heard.values())):
+        return dict.fromkeys(predictions, 0.0)
     _, scores = Cider().compute_score(heard, said)
     return {key: 100 * float(score) for key, score in zip(heard, scores, strict=True)}
 
@@ -52,5 +54,14 @@ def _tokenised(captions: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     wrapped: dict[str, list[dict[str, Any]]] = {
         key: [{"caption": " ".join(text.split()) or "."} for text in texts] for key, texts in captions.items()
     }
-    tokenised: dict[str, list[str]] = PTBTokenizer().tokenize(wrapped)
+    try:
+        tokenised: dict[str, list[str]] = PTBTokenizer().tokenize(wrapped)
+    except OSError as error:
+        # It writes what it hands to Java beside its own code.
+        raise UserError(f"captions cannot be tokenised: {error}") from error
+    said = any(sign.isalnum() for texts in captions.values() for text in texts for sign in text)
+    missing = any(len(tokenised.get(key, ())) != len(texts) for key, texts in captions.items())
+    # It does not look at Java's exit code, and a Java that fails prints nothing.
+    if missing or (said and not any(map(any, tokenised.values()))):
+        raise UserError("captions cannot be tokenised: what java printed is on the standard error")
     return tokenised

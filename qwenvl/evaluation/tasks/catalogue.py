@@ -79,7 +79,7 @@ def _open_ended() -> Iterator[Task]:
         questions="textvqa/textvqa_val_questions.json",
         published={"Qwen-VL": 63.8},
     )
-    which = "the page does not say on which split the published figure was measured"
+    which = "it was not said on which split the published figure was measured"
     yield _vqa(
         *("vizwiz-val", "VizWiz val", "vizwiz", "val", vizwiz_source),
         annotations="vizwiz/vizwiz_val_annotations.json",
@@ -109,7 +109,7 @@ def _documents() -> Iterator[Task]:
     docvqa = _vqa("docvqa-val", "DocVQA val", "docvqa", "", site, metric=Metric.ANLS, max_tokens=100)
     docvqa = replace(docvqa, samples="docvqa/val.jsonl", train="docvqa/train.jsonl", published={"Qwen-VL": 65.1})
     for task in (
-        replace(docvqa, note="the page does not say on which split the published figure was measured"),
+        replace(docvqa, note="it was not said on which split the published figure was measured"),
         replace(
             docvqa,
             name="docvqa-test",

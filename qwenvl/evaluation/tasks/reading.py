@@ -70,8 +70,10 @@ def _annotations(task: Task, data: Path) -> DiskTable:
         for entry in read_elements(data / task.annotations, "questions" if is_seed else "annotations"):
             try:
                 answer = entry["answer"] if is_seed else [str(one["answer"]) for one in entry["answers"]]
+                if not answer:
+                    raise ValueError("no answers")
                 table.put(str(entry["question_id"]), json.dumps(answer))
-            except (KeyError, TypeError) as error:
+            except (KeyError, TypeError, ValueError) as error:
                 raise UserError(f"{task.annotations}: an entry without question_id and answers") from error
     return table
 
@@ -112,7 +114,8 @@ def _boxes(task: Task, data: Path) -> Iterator[Numbered]:
         sent, width, height = text(fields, "sent"), number(fields, "width"), number(fields, "height")
         target = {"box": box(fields, "bbox"), "width": width, "height": height}
         images = (text(fields, "image"),)
-        return Sample(identity(fields, index), index, images, task.prompt.format(sent=sent), sent, target)
+        # Lines have no names of their own: an id in them is the picture's or the object's, and several have it.
+        return Sample(f"line {index + 1}", index, images, task.prompt.format(sent=sent), sent, target)
 
     for index, line in _lines(task, data):
         yield index, partial(make, index, line)

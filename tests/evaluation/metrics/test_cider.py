@@ -33,6 +33,11 @@ def test_by_hand():
     assert math.isclose(scores["2"], 0.0)
 
 
+@needs_java
+def test_references_without_a_word():
+    assert cider({"1": "a"}, {"1": ["..."]}) == {"1": 0.0}
+
+
 def test_nothing_to_score():
     assert cider({}, {}) == {}
 
@@ -47,3 +52,12 @@ def test_a_missing_package_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocoevalcap.cider.cider", None)
     with pytest.raises(UserError, match=r"qwenvl\[evaluate\]"):
         require_cider()
+
+
+def test_a_java_that_does_not_run_is_told(monkeypatch, tmp_path):
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    with pytest.raises(UserError, match="cannot be tokenised"):
+        cider({"1": "a"}, {"1": ["a"]})
