@@ -1,5 +1,7 @@
 """A server of our own for the length of a run: ``qwenvl serve`` as a child process."""
 
+import ctypes
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ START_SECONDS = 1800.0
 STOP_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
 _LOG_LINES = 20
+_PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
@@ -35,12 +38,19 @@ def serving(checkpoint: str | None, log: Path) -> Iterator[str]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         # A session of its own: Ctrl-C is for the run, which then stops the server.
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=end_with_parent
+        )
     try:
         _wait_until_ready(f"http://127.0.0.1:{port}/ready", process, log)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         _stop(process)
+
+
+def end_with_parent() -> None:
+    """Have Linux tell this process to stop once its parent is gone: one that is killed stops nobody itself."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _free_port() -> int:
