@@ -140,7 +140,7 @@ def _bars(values: Mapping[str, float]) -> str:
         rows.append(
             f'<text x="190" y="{y + 15}" text-anchor="end">{escape(name)}</text>'
             f'<rect x="200" y="{y + 3}" width="{width:.1f}" height="16" fill="{colour}"/>'
-            f'<text x="{206 + width:.1f}" y="{y + 15}">{value:.2f}</text>'
+            f'<text x="{206 + width:.1f}" y="{y + 15}">{round(value, 2):.8g}</text>'
         )
     return f'<svg role="img" width="{_BAR_PIXELS + 280}" height="{22 * len(values) + 6}">{"".join(rows)}</svg>\n'
 
@@ -156,5 +156,5 @@ def _histogram(results: Path) -> str:
     counts = [0] * _BINS
     for score in scores:
         counts[min(_BINS - 1, int(_BINS * score / top))] += 1
-    named = {f"{top * i / _BINS:.3g} to {top * (i + 1) / _BINS:.3g}": float(count) for i, count in enumerate(counts)}
+    named = {f"{top * i / _BINS:.4g} to {top * (i + 1) / _BINS:.4g}": float(count) for i, count in enumerate(counts)}
     return f"<h3>Samples by score</h3>\n{_bars(named)}"
