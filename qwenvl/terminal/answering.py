@@ -42,7 +42,7 @@ class Answer:
                 async for chunk in chunks:
                     waiting.stop()
                     self.text += chunk.text
-                    self.is_cut = chunk.is_cut
+                    self.is_cut |= chunk.is_cut
                     await self._show(self._reader.feed(chunk.text))
             await self._show(self._reader.finish())
         finally:

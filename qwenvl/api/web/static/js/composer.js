@@ -67,20 +67,24 @@ export class Composer {
     const notes = [];
     this.reading++;
     this.changed();
-    for (const file of files) {
-      try {
-        const { picture, was } = await readPicture(file);
-        this.pictures.push(picture);
-        if (was) notes.push(t("smaller", { name: file.name, ...was, to: `${picture.width} × ${picture.height}` }));
-      } catch (error) {
-        if (!(error instanceof UnreadableError)) throw error;
-        notes.push(t("unreadable", { name: file.name }));
+    try {
+      for (const file of files) {
+        try {
+          const { picture, was } = await readPicture(file);
+          this.pictures.push(picture);
+          if (was) notes.push(t("smaller", { name: file.name, ...was, to: `${picture.width} × ${picture.height}` }));
+        } catch (error) {
+          if (!(error instanceof UnreadableError)) throw error;
+          notes.push(t("unreadable", { name: file.name }));
+        }
       }
+    } finally {
+      // Whatever went wrong, the next question can be sent.
+      this.reading--;
+      this.say(notes);
+      this.changed();
+      this.focus();
     }
-    this.reading--;
-    this.say(notes);
-    this.changed();
-    this.focus();
   }
 
   /** Take a question back, for example one that could not be sent. */

@@ -47,7 +47,10 @@ export function messagesBefore({ turns }, index, instructions) {
   const messages = instructions ? [{ role: "system", content: instructions }] : [];
   for (const turn of turns.slice(0, index)) {
     if (turn.role === "user") messages.push({ role: "user", content: contentOf(turn) });
-    else if (turn.text) messages.push({ role: "assistant", content: withTags(turn.text, turn.findings) });
+    // An answer of nothing but boxes has no text that is shown.
+    else if (turn.text || turn.findings?.length) {
+      messages.push({ role: "assistant", content: withTags(turn.text, turn.findings) });
+    }
   }
   return messages;
 }

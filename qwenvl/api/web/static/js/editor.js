@@ -19,7 +19,7 @@ export class Editor {
       if (isSendKey(event)) {
         event.preventDefault();
         send();
-      } else if (event.key === "Escape") {
+      } else if (event.key === "Escape" && !event.isComposing) {
         event.stopPropagation();
         onCancel();
       }

@@ -76,7 +76,8 @@ byId("clear").addEventListener("click", async () => {
   composer.focus();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && chat.isBusy && !document.querySelector("dialog[open]")) chat.stop();
+  // An input method has Escape for itself.
+  if (event.key === "Escape" && !event.isComposing && chat.isBusy && !document.querySelector("dialog[open]")) chat.stop();
 });
 
 showAll();
