@@ -1,7 +1,7 @@
 """How a task's sample becomes requests, and answers a record."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from qwenvl.errors import ImageError
@@ -63,10 +63,17 @@ class Asker:
         prompt = prefix + sample.prompt
         task = self._task
         if task.chat:
-            return await self._client.chat(prompt, images, top_p=_CHAT_TOP_P, **_limited(task.max_tokens))
+            return await self._text(self._client.chat(prompt, images, top_p=_CHAT_TOP_P, **_limited(task.max_tokens)))
         if self._settings.prompt_style is PromptStyle.CHAT:
-            return await self._client.chat(prompt, images, temperature=0, **_limited(task.max_tokens))
-        return await self._client.complete(prompt, images, max_tokens=task.max_tokens, min_tokens=task.min_tokens)
+            return await self._text(self._client.chat(prompt, images, temperature=0, **_limited(task.max_tokens)))
+        return await self._text(
+            self._client.complete(prompt, images, max_tokens=task.max_tokens, min_tokens=task.min_tokens)
+        )
+
+    @staticmethod
+    async def _text(answer: Awaitable[str]) -> str:
+        """Without the white space around it, as the original takes answers: ANLS counts every sign."""
+        return (await answer).strip()
 
     async def _choose(self, prompt: str, options: Sequence[str], images: Sequence[str]) -> str | None:
         """The letter of the likeliest option; in a chat, which gives no likelihoods of its prompt, the one written."""

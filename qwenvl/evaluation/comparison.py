@@ -12,7 +12,7 @@ from qwenvl.errors import UserError
 from qwenvl.evaluation.disk_table import DiskTable
 from qwenvl.evaluation.results import Record, is_answered, read_records
 from qwenvl.evaluation.tasks.catalogue import TASKS
-from qwenvl.evaluation.tasks.task import Metric
+from qwenvl.evaluation.tasks.task import Flaw, Metric
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -32,6 +32,7 @@ class Compared:
         wins, losses: samples that the second run, or the first, does better.
         unpaired: samples with a score in one run alone.
         unlike: samples of one id that were asked something else.
+        without: samples that have no score, in whichever run has more of them.
     """
 
     task: str
@@ -45,11 +46,12 @@ class Compared:
     losses: int = 0
     unpaired: int = 0
     unlike: int = 0
+    without: int = 0
     _differences: "array[float]" = field(default_factory=lambda: array("d"), repr=False)
 
     @property
     def is_whole(self) -> bool:
-        return self.pairs > 0 and not self.unpaired and not self.unlike
+        return self.pairs > 0 and not self.unpaired and not self.unlike and not self.without
 
 
 def compare_folders(first: Path, second: Path, tasks: Sequence[str] = ()) -> list[Compared]:
@@ -86,6 +88,7 @@ def compare(task: str, first: Path, second: Path) -> Compared:
             _pair(found, before, record, scale)
     found.unpaired += unmatched
     found.pairs = len(found._differences)
+    found.without = max(map(_without_score, (first, second)))
     if found.pairs:
         found.first, found.second = found.first / found.pairs, found.second / found.pairs
         found.difference = found.second - found.first
@@ -95,6 +98,14 @@ def compare(task: str, first: Path, second: Path) -> Compared:
 
 def _scored(path: Path) -> Iterator[Record]:
     return (record for record in read_records(path) if is_answered(record) and record["score"] is not None)
+
+
+def _without_score(path: Path) -> int:
+    """Samples of a run that have none; a line that repeats another is no sample."""
+    return sum(
+        record["score"] is None if is_answered(record) else record["flaw"] != Flaw.DUPLICATE
+        for record in read_records(path)
+    )
 
 
 def _asked(record: Record) -> str:
@@ -147,6 +158,6 @@ def table(found: Sequence[Compared]) -> str:
         if not one.is_whole:
             lines.append(
                 f"\n{one.task} is not compared whole: {one.unpaired} samples have a score in one run alone, "
-                f"{one.unlike} were asked something else"
+                f"{one.unlike} were asked something else, {one.without} have none"
             )
     return "\n".join(lines)

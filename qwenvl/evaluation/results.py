@@ -112,9 +112,10 @@ def is_answered(record: Record) -> bool:
 
 def read_records(path: Path) -> Iterator[Record]:
     """Records of a file of results; a line that was cut off is left out."""
-    with path.open(encoding="utf-8") as file:
+    # As bytes: what is cut off may end within a character.
+    with path.open("rb") as file:
         for line in file:
-            if line.endswith("\n"):
+            if line.endswith(b"\n"):
                 yield json.loads(line)
 
 

@@ -120,3 +120,11 @@ def test_what_has_no_answer_has_no_score():
 )
 def test_verdicts(text, verdict):
     assert read_verdict(text) == verdict
+
+
+def test_white_space_around_an_answer_does_not_count(tmp_path):
+    write_task(TASKS["docvqa-val"], tmp_path)
+    with live(scripted(" abc\n")) as base_url:
+        run(base_url, tmp_path, tmp_path / "out", "docvqa-val")
+    lines = (tmp_path / "out" / "docvqa-val.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["prediction"] for line in lines} == {"abc"}

@@ -53,6 +53,16 @@ def test_flawed_lines_are_counted_and_the_score_is_not_the_whole(tmp_path, capsy
     assert "1 duplicate, 5 malformed, 1 image" in capsys.readouterr().out
 
 
+def test_lines_without_an_answer_make_no_whole(tmp_path, capsys):
+    lines = good_lines(TASKS[TASK], tmp_path)
+    write_lines(tmp_path / TASKS[TASK].samples, [lines[0], *(line | {"answer": None} for line in lines[1:])])
+    with live(scripted("yes")) as base_url:
+        run(base_url, tmp_path, tmp_path / "out", TASK)
+    summary = summary_of(tmp_path / "out")
+    assert (summary["score"], summary["complete"]) == (None, False)
+    assert "INCOMPLETE" in capsys.readouterr().out
+
+
 def test_a_duplicate_takes_nothing_from_the_whole(tmp_path):
     lines = good_lines(TASKS[TASK], tmp_path)
     write_lines(tmp_path / TASKS[TASK].samples, [*lines, lines[1]])

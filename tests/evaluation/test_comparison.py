@@ -36,6 +36,14 @@ def test_what_cannot_be_paired_is_told(tmp_path, capsys):
     assert "not compared whole: 2 samples" in capsys.readouterr().out
 
 
+def test_samples_that_neither_run_has_a_score_of_are_missed(tmp_path, capsys):
+    first = results(tmp_path / "a", {"1": 1.0, "2": None, "3": None})
+    second = results(tmp_path / "b", {"1": 1.0, "2": None, "3": 0.0})
+    assert evaluate(["--compare", str(first), str(first)]) == 1
+    assert "2 have none" in capsys.readouterr().out
+    assert not compare(TASK, second / f"{TASK}.jsonl", second / f"{TASK}.jsonl").is_whole
+
+
 def test_the_interval_is_that_of_resampled_means():
     # 100 coins: the standard error of their mean is 0.05, and 1.96 of it to each side hold 95 %.
     low, high = bootstrap([0.0, 1.0] * 50)

@@ -118,3 +118,10 @@ def test_what_failed_is_asked_again_and_what_is_done_is_not(tmp_path):
     assert [(one["id"], one["score"]) for one in read_records(tmp_path / "t.jsonl")] == [("a", 1.0), ("b", 0.5)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.jsonl", "t.settings.json"]
     assert json.loads((tmp_path / "t.settings.json").read_text()) == {}
+
+
+def test_a_log_that_was_cut_within_a_character_is_read(tmp_path):
+    file = tmp_path / "log.jsonl"
+    whole = json.dumps({"id": "1"}) + "\n"
+    file.write_bytes((whole + '{"id": "猫').encode()[:-1])
+    assert list(read_records(file)) == [{"id": "1"}]
