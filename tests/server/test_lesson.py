@@ -24,11 +24,11 @@ def teach(folder: Path) -> Path:
     """An adapter that knows the shape."""
     settings = FinetuneSettings(
         model=str(built_in_checkpoint()),
-        data=write_lesson(SHAPE, 640, folder),
+        data=write_lesson(SHAPE, 960, folder),
         output=folder / "adapter",
         batch_size=8,
         accumulation=1,
-        max_steps=80,
+        max_steps=120,
         learning_rate=3e-3,
         lora_alpha=64,
         gradient_checkpointing=False,
@@ -53,8 +53,8 @@ def test_a_new_shape_is_learned_and_served_beside_the_model(tmp_path: Path) -> N
         name, url = server.wait_for(SERVING).groups()
         before, after = (asyncio.run(right(url, model, asked)) for model in (name, "lesson"))
     assert before[f"shape, {SHAPE}"] == 0
-    # Of a hundred 87 are right; another processor's sums, and so few questions, may make it fewer.
-    assert after[f"shape, {SHAPE}"] > 0.6
+    # Of a hundred 98 are right: there is room for another processor's sums.
+    assert after[f"shape, {SHAPE}"] > 0.8
     assert after[f"grounding, {SHAPE}"] > max(0.5, before[f"grounding, {SHAPE}"])
     # Other shapes are not taken for it, and it is not seen where it is not.
     assert after["shape"] > 0.8
